@@ -1,0 +1,136 @@
+"""The contract that every board game meets, and nothing else.
+
+A game is one file of rules: four ``@njit`` functions on a flat ``int64`` state vector, gathered in a
+:class:`Game`. The search receives those functions as *typed first-class functions*, so one compiled
+search serves every game and numba's on-disk cache holds across processes; a game written by a user runs
+at the same native speed as the ones that ship.
+
+The state vector
+----------------
+``state[:HEADER]`` means the same in every game and is kept up to date by the rules:
+
+* ``state[TO_MOVE]``  0 when the first player is to move, 1 when the second is;
+* ``state[STATUS]``   ONGOING, FIRST_WON, SECOND_WON or DRAW;
+* ``state[PLY]``      moves played since the initial position.
+
+``state[HEADER:]`` belongs to the game. The vector must hold *everything* that the rules depend on (for Go:
+the position history too), because the search copies it and nothing else.
+
+Games are two-player, zero-sum, deterministic, with perfect information.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numba import float32, int64, uint8, void
+from numba.core.types import FunctionType
+
+TO_MOVE, STATUS, PLY = 0, 1, 2
+HEADER = 3
+ONGOING, FIRST_WON, SECOND_WON, DRAW = 0, 1, 2, 3
+
+# Signatures to declare the rules with: ``@njit(PLAY, cache=True)``.
+INIT = void(int64[::1], int64[::1])  # init(state, params): write the initial position
+LEGAL = void(int64[::1], uint8[::1])  # legal(state, mask): 1 where the action may be played, else 0
+PLAY = void(int64[::1], int64)  # play(state, action): apply a legal action, update the header
+PLANES = void(int64[::1], float32[:, :, ::1])  # planes(state, out[C, H, W]): fill every entry
+
+# The same, as the types by which compiled code accepts any game's rules.
+InitFn, LegalFn, PlayFn, PlanesFn = (FunctionType(s) for s in (INIT, LEGAL, PLAY, PLANES))
+
+
+@dataclass(frozen=True, eq=False)
+class Game:
+    """Rules of one game and the shapes that follow from them.
+
+    ``point_symmetries`` [K, H·W] and ``action_symmetries`` [K, A] describe the board's symmetries as index
+    arrays, the identity first. Symmetry k turns planes x [C, H·W] into ``x[:, point_symmetries[k]]`` and an
+    action vector p [A] into ``p[action_symmetries[k]]``.
+    """
+
+    env_id: str
+    title: str
+    board_shape: tuple[int, int]  # (H, W) of the planes
+    num_planes: int
+    num_actions: int
+    state_size: int  # words in the state vector, header included
+    max_moves: int  # no game is longer
+    init: Any  # @njit(INIT)
+    legal: Any  # @njit(LEGAL)
+    play: Any  # @njit(PLAY)
+    planes: Any  # @njit(PLANES)
+    render: Callable[[np.ndarray], str]  # state -> text for people
+    plane_names: tuple[str, ...] = ()
+    # What actions mean on the board, which lets a network's policy head follow any board size. "points": action i is
+    # board point i, and actions from H·W on (a pass, a swap) concern the whole board. "columns": action i is
+    # column i. "flat": no such relation.
+    action_layout: Literal["points", "columns", "flat"] = "flat"
+    params: tuple[int, ...] = ()  # handed to init: board size, komi, ...
+    point_symmetries: np.ndarray | None = None  # [K, H*W] int64; None: identity only
+    action_symmetries: np.ndarray | None = None  # [K, A] int64
+    action_names: Sequence[str] = field(default=())  # [A]; default: the numbers
+
+    def __post_init__(self) -> None:
+        cells = self.board_shape[0] * self.board_shape[1]
+        if self.point_symmetries is None:
+            object.__setattr__(self, "point_symmetries", np.arange(cells)[None])
+            object.__setattr__(self, "action_symmetries", np.arange(self.num_actions)[None])
+        if not self.action_names:
+            object.__setattr__(self, "action_names", tuple(str(a) for a in range(self.num_actions)))
+
+    @property
+    def plane_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of one network input."""
+        return (self.num_planes, *self.board_shape)
+
+    def initial_state(self) -> np.ndarray:
+        """A new initial state [state_size] int64."""
+        state = np.zeros(self.state_size, np.int64)
+        self.init(state, np.array(self.params, np.int64))
+        return state
+
+    def legal_mask(self, state: np.ndarray) -> np.ndarray:
+        """Legal actions [A] bool; all False when the game has ended."""
+        mask = np.zeros(self.num_actions, np.uint8)
+        if state[STATUS] == ONGOING:
+            self.legal(state, mask)
+        return mask.astype(bool)
+
+    def after(self, state: np.ndarray, action: int) -> np.ndarray:
+        """The state after a legal action; the argument stays as it was.
+
+        Raises ValueError when the game has ended or the action is not legal.
+        """
+        if state[STATUS] != ONGOING:
+            raise ValueError(f"the game has ended after {int(state[PLY])} moves; no further move can be played")
+        mask = self.legal_mask(state)
+        if not 0 <= action < self.num_actions or not mask[action]:
+            legal = ", ".join(self.action_names[a] for a in np.flatnonzero(mask))
+            name = self.action_names[action] if 0 <= action < self.num_actions else str(action)
+            raise ValueError(f"move {int(state[PLY]) + 1} ({name}) is not legal here; legal moves are: {legal}")
+        state = state.copy()
+        self.play(state, action)
+        return state
+
+    def replay(self, moves: Sequence[int]) -> np.ndarray:
+        """The state after the given moves from the initial position. Raises ValueError as ``after`` does."""
+        state = self.initial_state()
+        for move in moves:
+            state = self.after(state, int(move))
+        return state
+
+    def encode(self, states: np.ndarray) -> np.ndarray:
+        """Network inputs [N, C, H, W] float32 of states [N, state_size]."""
+        out = np.zeros((len(states), *self.plane_shape), np.float32)
+        for state, planes in zip(states, out, strict=True):
+            self.planes(state, planes)
+        return out
+
+
+def outcome(state: np.ndarray) -> int:
+    """Result of an ended game for the first player: 1 won, 0 drawn, -1 lost."""
+    return {FIRST_WON: 1, SECOND_WON: -1, DRAW: 0}[int(state[STATUS])]

@@ -1,0 +1,117 @@
+"""Everything that crosses a boundary between two parts of the system, with shapes.
+
+Letters: N rows, T moves of one game, A actions, S words of a state vector, (C, H, W) network planes.
+Values are always from the side to move; ``wdl`` is P(win), P(draw), P(loss) of the side to move.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+Tensors: TypeAlias = dict[str, np.ndarray]  # arrays by name: a network's weights, a part's saved state
+
+# What search has proven of a position, for the side to move.
+UNPROVEN, PROVEN_LOSS, PROVEN_DRAW, PROVEN_WIN = 0, 1, 2, 3
+
+
+class Evaluation(NamedTuple):
+    """The network's opinion of N positions, as an evaluator returns it."""
+
+    logits: np.ndarray  # [N, A] float32, unmasked policy logits
+    wdl: np.ndarray  # [N, 3] float32, rows sum to 1
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What a search found for N root positions."""
+
+    action: np.ndarray  # [N] int64, the action to play
+    policy: np.ndarray  # [N, A] float32, the improved policy: the training target; 0 where illegal, rows sum to 1
+    wdl: np.ndarray  # [N, 3] float32, searched value of the root
+    proven: np.ndarray  # [N] int8, one of UNPROVEN ... PROVEN_WIN
+    visits: np.ndarray  # [N, A] int32, simulations through each root action
+    action_value: np.ndarray  # [N, A] float32, searched value of each action in [-1, 1]; NaN where never visited
+    prior: np.ndarray  # [N, A] float32, the network's policy at the root, masked to legal actions
+
+
+@dataclass(frozen=True)
+class GameRecord:
+    """One finished self-play game, from actor to experience."""
+
+    start: np.ndarray  # [S] int64, the state in which the record begins
+    actions: np.ndarray  # [T] int16
+    policy: np.ndarray  # [T, A] float32, improved policies (meaningless where not ``full``)
+    wdl: np.ndarray  # [T, 3] float32, searched root values
+    proven: np.ndarray  # [T] int8
+    full: np.ndarray  # [T] bool, searched with the full budget, so that the policy may be trained on
+    off_policy: np.ndarray  # [T] bool, the action was drawn at random for diversity, not chosen by the search
+    weights_version: np.ndarray  # [T] int64, version of the weights that searched the move
+    outcome: int  # 1 the first player won, 0 draw, -1 the second player won
+
+
+@dataclass(frozen=True)
+class SelfPlayReport:
+    """What an actor hands over after one stretch of play."""
+
+    games: list[GameRecord]
+    moves: int  # moves played in the stretch, those of unfinished games included
+    evaluations: int  # positions evaluated by the network
+    seconds: float  # wall time of the stretch
+    evaluator_seconds: float  # the part of it spent inside the evaluator
+
+
+@dataclass(frozen=True)
+class Batch:
+    """N training rows, ready for the network."""
+
+    planes: np.ndarray  # [N, C, H, W] float32
+    legal: np.ndarray  # [N, A] bool
+    policy: np.ndarray  # [N, A] float32, rows sum to 1
+    wdl: np.ndarray  # [N, 3] float32, rows sum to 1
+    weights_version: np.ndarray  # [N] int64
+
+
+@dataclass(frozen=True)
+class Weights:
+    """One published version of a network."""
+
+    version: int  # learner steps taken when it was published
+    tensors: Tensors
+
+
+@dataclass(frozen=True)
+class MatchResult:
+    """Games of one player (or agent) against another, counted for the first named."""
+
+    wins: int
+    draws: int
+    losses: int
+
+    @property
+    def games(self) -> int:
+        return self.wins + self.draws + self.losses
+
+    @property
+    def score(self) -> float:
+        """Mean points a game: a win 1, a draw ½."""
+        return (self.wins + 0.5 * self.draws) / self.games
+
+    def interval(self, z: float = 1.96) -> tuple[float, float]:
+        """95 % interval of the score (Wilson's, with the draw-aware variance of a game's points).
+
+        Wilson's centre and shrinkage keep it inside [0, 1] and honest at 0 % and 100 %; a drawn game has less
+        variance than a decisive one, which the factor accounts for.
+        """
+        n, p = self.games, self.score
+        spread = (self.wins + 0.25 * self.draws) / n - p * p  # variance of one game's points
+        binomial = p * (1 - p)
+        factor = spread / binomial if binomial > 0 else 1.0
+        # Wilson with an effective number of games: fewer ups and downs count as more games.
+        n = n / factor if factor > 0 else n
+        centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+        half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+        return max(0.0, centre - half), min(1.0, centre + half)
