@@ -1,0 +1,161 @@
+"""The replay window: a ring of training rows that grows with the run, with enforced reuse."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import float32, int64, njit, types, uint8
+
+from envs.game import Game, LegalFn, PlanesFn
+from rl.config import ExperienceConfig
+from rl.experience.targets import rows_of
+from rl.records import Batch, GameRecord, Tensors
+
+
+@njit(
+    types.void(
+        int64[:, ::1],
+        int64[::1],
+        int64[:, ::1],
+        int64[:, ::1],
+        float32[:, ::1],
+        PlanesFn,
+        LegalFn,
+        float32[:, :, :, ::1],
+        uint8[:, ::1],
+        float32[:, ::1],
+    ),
+    cache=True,
+    nogil=True,
+)
+def encode_rows(states, symmetry, points, actions, policies, planes, legal, out, out_legal, out_policy):
+    """Planes, legal masks and policies of N rows, each under its own symmetry of the board."""
+    scratch = np.zeros(out.shape[1:], np.float32)
+    mask = np.zeros(out_legal.shape[1], np.uint8)
+    width = out.shape[3]
+    for n in range(states.shape[0]):
+        planes(states[n], scratch)
+        legal(states[n], mask)
+        k = symmetry[n]
+        for c in range(out.shape[1]):
+            for i in range(points.shape[1]):
+                source = points[k, i]
+                out[n, c, i // width, i % width] = scratch[c, source // width, source % width]
+        for a in range(out_legal.shape[1]):
+            out_legal[n, a] = mask[actions[k, a]]
+            out_policy[n, a] = policies[n, actions[k, a]]
+
+
+class ReplayWindow:
+    """Rows of the latest games. Raises the reuse question to a rule: ``trainable_rows`` is what is left to train.
+
+    The window's size follows KataGo (Wu 2019, appendix C): with n rows ever generated and w = ``window``,
+    size = w for n ≤ w, then w · (1 + ((n / w)^e − 1) / e), the curve of slope 1 at n = w that bends by
+    exponent e.
+    """
+
+    def __init__(self, game: Game, config: ExperienceConfig, seed: int, symmetries: bool = True):
+        self.game, self.config = game, config
+        self.rng = np.random.default_rng(seed)
+        assert game.point_symmetries is not None and game.action_symmetries is not None
+        count = len(game.point_symmetries) if symmetries else 1
+        self.points = np.ascontiguousarray(game.point_symmetries[:count], np.int64)
+        self.actions = np.ascontiguousarray(game.action_symmetries[:count], np.int64)
+        self.rows: Tensors = self._empty(min(config.window, config.max_rows))
+        self.total = 0  # rows ever added; row r lies at index r % capacity while it is in the window
+        self.sampled = 0  # rows ever handed out
+
+    def _empty(self, capacity: int) -> Tensors:
+        return {
+            "state": np.zeros((capacity, self.game.state_size), np.int64),
+            # Poison: a row that was never written would show as NaN in the loss.
+            "policy": np.full((capacity, self.game.num_actions), np.nan, np.float32),
+            "wdl": np.full((capacity, 3), np.nan, np.float32),
+            "version": np.zeros(capacity, np.int64),
+        }
+
+    @property
+    def capacity(self) -> int:
+        return len(self.rows["version"])
+
+    @property
+    def window(self) -> int:
+        """Rows that the window may hold now."""
+        base, exponent = self.config.window, self.config.window_exponent
+        if self.total <= base or exponent == 0:
+            return min(base, self.config.max_rows)
+        grown = base * (1 + ((self.total / base) ** exponent - 1) / exponent)
+        return min(int(grown), self.config.max_rows)
+
+    @property
+    def size(self) -> int:
+        """Rows to sample from."""
+        return min(self.total, self.window, self.capacity)
+
+    @property
+    def trainable_rows(self) -> float:
+        """Rows that may still be drawn before new ones must come: reuse · rows added − rows drawn."""
+        if self.total < self.config.min_rows:
+            return 0.0
+        return self.config.reuse * self.total - self.sampled
+
+    def add(self, records: list[GameRecord]) -> int:
+        """Add the rows of finished games; returns how many."""
+        added = 0
+        for record in records:
+            rows = rows_of(self.game, record, self.config.outcome_weight)
+            count = len(rows["version"])
+            self.total += count
+            added += count
+            while self.capacity < min(self.window, self.total):
+                self._grow(self.total - count)
+            places = np.arange(self.total - count, self.total) % self.capacity
+            for name, values in rows.items():
+                self.rows[name][places] = values
+        return added
+
+    def _grow(self, total: int) -> None:
+        """Enlarge the ring, keeping the newest ``capacity`` of the ``total`` rows written so far."""
+        old, capacity = self.rows, self.capacity
+        self.rows = self._empty(min(max(capacity + 1, int(capacity * 1.5)), self.config.max_rows))
+        kept = np.arange(max(0, total - capacity), total)
+        for name, values in old.items():
+            self.rows[name][kept % self.capacity] = values[kept % capacity]
+
+    def sample(self, count: int) -> Batch:
+        """``count`` rows drawn uniformly from the window, each under a random symmetry."""
+        newest = self.total - self.rng.integers(1, self.size + 1, count)
+        picked = newest % self.capacity
+        self.sampled += count
+        states = self.rows["state"][picked]
+        symmetry = self.rng.integers(len(self.points), size=count)
+        planes = np.empty((count, *self.game.plane_shape), np.float32)
+        legal = np.empty((count, self.game.num_actions), np.uint8)
+        policy = np.empty((count, self.game.num_actions), np.float32)
+        encode_rows(
+            states,
+            symmetry,
+            self.points,
+            self.actions,
+            self.rows["policy"][picked],
+            self.game.planes,
+            self.game.legal,
+            planes,
+            legal,
+            policy,
+        )
+        return Batch(planes, legal.astype(bool), policy, self.rows["wdl"][picked], self.rows["version"][picked])
+
+    def state_dict(self) -> tuple[Tensors, dict]:
+        """The rows in the window, and counters and random stream (JSON-able)."""
+        kept = np.arange(self.total - self.size, self.total) % self.capacity
+        tensors = {name: values[kept] for name, values in self.rows.items()}
+        return tensors, {"total": self.total, "sampled": self.sampled, "rng": self.rng.bit_generator.state}
+
+    def load_state_dict(self, tensors: Tensors, state: dict) -> None:
+        self.total, self.sampled = state["total"], state["sampled"]
+        self.rng.bit_generator.state = state["rng"]
+        count = len(tensors["version"])
+        self.rows = self._empty(max(self.capacity, count))
+        places = np.arange(self.total - count, self.total) % self.capacity
+        for name, values in tensors.items():
+            self.rows[name][places] = values

@@ -1,0 +1,142 @@
+"""Batch → one update → metrics and, now and then, new Weights.
+
+Reads: Batch rows. Writes: Weights whose version is the number of updates behind them.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+
+import numpy as np
+import torch
+from torch import nn
+
+from envs.game import Game
+from rl.config import Config, LearnerConfig
+from rl.losses.alphazero import alphazero_loss
+from rl.nets import build
+from rl.records import Batch, Tensors, Weights
+
+
+class Learner:
+    """The network, its optimiser and the averaged weights that actors use."""
+
+    def __init__(self, game: Game, config: Config, device: str = "auto"):
+        self.config = config.learner
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        # A generator of its own would not reach nn.Module initialisers; fork so that nobody else's stream moves.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            self.net = build(config.net, game).to(self.device)
+        if self.device.type == "cuda":
+            self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net.train()
+        self.optimizer = make_optimizer(self.net, self.config)
+        self.average = {name: tensor.detach().clone() for name, tensor in self.net.state_dict().items()}
+        self.step = 0
+        # Dropout draws from torch's global stream; seeded here and saved with the state.
+        torch.manual_seed(config.seed + 1)
+
+    def update(self, batch: Batch, progress: float) -> dict[str, float]:
+        """One optimiser step. ``progress`` in [0, 1] is the share of the run's budget that is used.
+
+        Returns loss, policy_loss, value_loss, policy_entropy, policy_kl, value_accuracy, gradient_norm,
+        learning_rate, lag_mean and lag_max (learner steps between the rows' weights and now).
+        Raises FloatingPointError when the loss is not finite: the weights stay as they were.
+        """
+        rate = learning_rate(self.config, self.step, progress)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        planes, legal, policy, wdl = (self._to_device(x) for x in (batch.planes, batch.legal, batch.policy, batch.wdl))
+        with self._autocast():
+            policy_logits, wdl_logits = self.net(planes)
+        measures = alphazero_loss(policy_logits, wdl_logits, legal, policy, wdl, self.config.value_weight)
+        self.optimizer.zero_grad(set_to_none=True)
+        measures["loss"].backward()
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
+        # One transfer for all numbers: each .item() on its own would wait for the device.
+        numbers = torch.stack([*(m.detach().float() for m in measures.values()), norm.detach().float()]).tolist()
+        named = dict(zip([*measures, "gradient_norm"], numbers))
+        if not (math.isfinite(named["loss"]) and math.isfinite(named["gradient_norm"])):
+            raise FloatingPointError(f"the loss is not finite at learner step {self.step}: {named}")
+        self.optimizer.step()
+        self.step += 1
+        self._average()
+        lag = self.step - batch.weights_version
+        return named | {"learning_rate": rate, "lag_mean": float(lag.mean()), "lag_max": float(lag.max())}
+
+    def weights(self) -> Weights:
+        """The averaged weights (or the plain ones without averaging), as version ``step``."""
+        return Weights(self.step, {name: tensor.cpu().numpy().copy() for name, tensor in self.average.items()})
+
+    def _average(self) -> None:
+        # The averaging horizon grows with the run: an average over 1/(1-ema) steps would begin as mostly noise.
+        decay = min(self.config.ema, self.step / (self.step + 10.0))
+        with torch.no_grad():
+            current = self.net.state_dict()
+            floating = [name for name, tensor in current.items() if tensor.is_floating_point()]
+            torch._foreach_lerp_([self.average[n] for n in floating], [current[n] for n in floating], 1.0 - decay)
+            for name in current.keys() - set(floating):
+                self.average[name].copy_(current[name])
+
+    def _to_device(self, array: np.ndarray) -> torch.Tensor:
+        tensor = torch.from_numpy(array)
+        if self.device.type != "cuda":
+            return tensor
+        return tensor.pin_memory().to(self.device, non_blocking=True)
+
+    def _autocast(self) -> AbstractContextManager:
+        precision = self.config.precision
+        if precision == "auto":
+            precision = "bfloat16" if self.device.type == "cuda" else "float32"
+        return nullcontext() if precision == "float32" else torch.autocast(self.device.type, torch.bfloat16)
+
+    def state_dict(self) -> tuple[Tensors, dict]:
+        """Network, averaged weights, optimiser state and torch's random stream; and the step (JSON-able)."""
+        tensors = {f"net.{k}": v.cpu().numpy() for k, v in self.net.state_dict().items()}
+        tensors |= {f"average.{k}": v.cpu().numpy() for k, v in self.average.items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                if value is not None:
+                    tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value).cpu().numpy()
+        tensors["torch_rng"] = torch.get_rng_state().numpy()
+        return {k: np.array(v) for k, v in tensors.items()}, {"step": self.step}
+
+    def load_state_dict(self, tensors: Tensors, state: dict) -> None:
+        """Restore what ``state_dict`` gave."""
+        self.step = state["step"]
+        self.net.load_state_dict(_below(tensors, "net."))
+        for name, value in _below(tensors, "average.").items():
+            self.average[name].copy_(value)
+        saved: dict[int, dict] = {}
+        for key, value in _below(tensors, "optimizer.").items():
+            index, _, name = key.partition(".")
+            saved.setdefault(int(index), {})[name] = value
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": saved})
+        torch.set_rng_state(torch.from_numpy(tensors["torch_rng"].copy()))
+
+
+def _below(tensors: Tensors, prefix: str) -> dict[str, torch.Tensor]:
+    found = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    return {k: torch.from_numpy(np.array(v)) for k, v in found.items()}
+
+
+def make_optimizer(net: nn.Module, config: LearnerConfig) -> torch.optim.Optimizer:
+    """AdamW or SGD with Nesterov momentum; weight decay on matrices and kernels, not on biases and gains."""
+    decayed = [p for p in net.parameters() if p.ndim > 1]
+    plain = [p for p in net.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+
+
+def learning_rate(config: LearnerConfig, step: int, progress: float) -> float:
+    """Linear warm-up by steps, then the schedule over the run's budget, down to ``final_learning_rate``."""
+    warmup = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    if config.schedule == "constant":
+        return config.learning_rate * warmup
+    used = min(max(progress, 0.0), 1.0)
+    left = 0.5 * (1 + math.cos(math.pi * used)) if config.schedule == "cosine" else 1 - used
+    return warmup * (config.final_learning_rate + (config.learning_rate - config.final_learning_rate) * left)

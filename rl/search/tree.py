@@ -1,0 +1,112 @@
+"""The search tree as arrays: B lanes, each the tree of one game, each with room for N nodes.
+
+Node 0 is the root. A node is created when an edge is first followed; its children are found through
+``child``. Statistics are from the point of view of the side to move *at that node*.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import float32, float64, int8, int32, int64
+from numba.core import types
+
+# What a lane is waiting for.
+IDLE, ROOT, LEAF, SEARCHING, DONE = 0, 1, 2, 3, 4
+GUMBEL, PUCT = 0, 1
+
+
+class Tree(NamedTuple):
+    state: np.ndarray  # [B, N, S] int64, the position
+    parent: np.ndarray  # [B, N] int32, -1 at the root
+    child: np.ndarray  # [B, N, A] int32, -1 where not created
+    log_prior: np.ndarray  # [B, N, A] float32, log of the network's policy; -inf where illegal
+    visits: np.ndarray  # [B, N] int32, simulations that reached the node, its own evaluation included
+    value_sum: np.ndarray  # [B, N] float32, sum of backed-up values
+    draw_sum: np.ndarray  # [B, N] float32, sum of backed-up draw probabilities
+    net_value: np.ndarray  # [B, N] float32, the network's own value
+    proven: np.ndarray  # [B, N] int8, UNPROVEN ... PROVEN_WIN (rl.records)
+
+
+class Lanes(NamedTuple):
+    phase: np.ndarray  # [B] int8, IDLE ... DONE
+    size: np.ndarray  # [B] int32, nodes in use
+    leaf: np.ndarray  # [B] int32, the node whose evaluation is awaited
+    symmetry: np.ndarray  # [B] int32, root evaluations already averaged (root_symmetries)
+    done: np.ndarray  # [B] int32, simulations done
+    budget: np.ndarray  # [B] int32, simulations to do
+    base: np.ndarray  # [B, A] int32, visits of the root's children inherited from tree reuse
+    noise: np.ndarray  # [B, A] float32, root exploration: Gumbel draws, or Dirichlet probabilities (PUCT)
+    explore: np.ndarray  # [B] int8, 1 where the PUCT root mixes the noise in
+
+
+class Knobs(NamedTuple):
+    """Scalars of SearchConfig in the form that compiled code takes."""
+
+    kind: int
+    solver: int
+    lookahead: int
+    root_symmetries: int
+    c_visit: float
+    c_scale: float
+    c_puct: float
+    fpu_reduction: float
+    dirichlet_fraction: float
+
+
+TreeType = types.NamedTuple(
+    (
+        int64[:, :, ::1],
+        int32[:, ::1],
+        int32[:, :, ::1],
+        float32[:, :, ::1],
+        int32[:, ::1],
+        float32[:, ::1],
+        float32[:, ::1],
+        float32[:, ::1],
+        int8[:, ::1],
+    ),
+    Tree,
+)
+LanesType = types.NamedTuple(
+    (
+        int8[::1],
+        int32[::1],
+        int32[::1],
+        int32[::1],
+        int32[::1],
+        int32[::1],
+        int32[:, ::1],
+        float32[:, ::1],
+        int8[::1],
+    ),
+    Lanes,
+)
+KnobsType = types.NamedTuple((int64, int64, int64, int64, float64, float64, float64, float64, float64), Knobs)
+
+
+def allocate(lanes: int, nodes: int, actions: int, words: int) -> tuple[Tree, Lanes]:
+    """Empty trees for ``lanes`` games with room for ``nodes`` nodes each."""
+    tree = Tree(
+        state=np.zeros((lanes, nodes, words), np.int64),
+        parent=np.full((lanes, nodes), -1, np.int32),
+        child=np.full((lanes, nodes, actions), -1, np.int32),
+        log_prior=np.full((lanes, nodes, actions), -np.inf, np.float32),
+        visits=np.zeros((lanes, nodes), np.int32),
+        value_sum=np.zeros((lanes, nodes), np.float32),
+        draw_sum=np.zeros((lanes, nodes), np.float32),
+        net_value=np.zeros((lanes, nodes), np.float32),
+        proven=np.zeros((lanes, nodes), np.int8),
+    )
+    return tree, Lanes(
+        phase=np.full(lanes, IDLE, np.int8),
+        size=np.zeros(lanes, np.int32),
+        leaf=np.zeros(lanes, np.int32),
+        symmetry=np.zeros(lanes, np.int32),
+        done=np.zeros(lanes, np.int32),
+        budget=np.zeros(lanes, np.int32),
+        base=np.zeros((lanes, actions), np.int32),
+        noise=np.zeros((lanes, actions), np.float32),
+        explore=np.zeros(lanes, np.int8),
+    )
