@@ -15,16 +15,18 @@ from numba import float32, int32, int64, njit, uint8, void
 from envs.game import DRAW, FIRST_WON, ONGOING, STATUS, TO_MOVE, LegalFn, PlanesFn, PlayFn
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN
 from rl.search.policies import (
-    child_result,
-    child_value,
-    child_visits,
+    edge_mean,
     exact_value,
     gumbel_interior,
     gumbel_root,
     puct,
     root_decision,
+    turned,
 )
-from rl.search.tree import DONE, GUMBEL, LEAF, ROOT, SEARCHING, KnobsType, LanesType, TreeType
+from rl.search.tree import DONE, GUMBEL, LEAF_ASKED, ROOT, ROOT_ASKED, SEARCHING, KnobsType, LanesType, TreeType
+
+# A legal action's prior never rounds to 0, which marks illegal ones.
+SMALLEST_PRIOR = 1e-30
 
 
 @njit(cache=True)
@@ -37,25 +39,49 @@ def terminal_result(state):
 
 
 @njit(cache=True)
-def clear_node(tree, b, node, parent):
+def clear_node(tree, b, node, parent, action):
     tree.parent[b, node] = parent
-    tree.child[b, node, :] = -1
+    tree.action[b, node] = action
     tree.visits[b, node] = 0
     tree.value_sum[b, node] = 0.0
     tree.draw_sum[b, node] = 0.0
     tree.net_value[b, node] = 0.0
     tree.proven[b, node] = UNPROVEN
+    tree.child[b, node, :] = -1
+    tree.edge_visits[b, node, :] = 0
+    tree.edge_value[b, node, :] = 0.0
+    tree.edge_proven[b, node, :] = UNPROVEN
 
 
 @njit(cache=True)
 def mark_legal(tree, b, node, legal, mask):
-    """Log prior uniform over the legal actions until the network has spoken; -inf elsewhere."""
+    """Prior uniform over the legal actions until the network has spoken; returns how many there are."""
     legal(tree.state[b, node], mask)
     count = 0
     for a in range(mask.shape[0]):
         count += mask[a]
+    log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
+    log_uniform = np.float32(-math.log(count))
     for a in range(mask.shape[0]):
-        tree.log_prior[b, node, a] = -math.log(count) if mask[a] else -np.inf
+        log_prior[a] = log_uniform if mask[a] else -np.inf
+        prior[a] = np.float32(mask[a]) / count
+    return count
+
+
+@njit(cache=True)
+def other_mover(tree, b, node, parent):
+    """True when node and parent have different sides to move, so that values turn their sign between them."""
+    return tree.state[b, node, TO_MOVE] != tree.state[b, parent, TO_MOVE]
+
+
+@njit(cache=True)
+def prove(tree, b, node, result):
+    """Note a proven result (for the node's side to move) at the node and at the edge that leads to it."""
+    tree.proven[b, node] = result
+    parent = tree.parent[b, node]
+    if parent >= 0:
+        seen = turned(result) if other_mover(tree, b, node, parent) else result
+        tree.edge_proven[b, parent, tree.action[b, node]] = seen
 
 
 @njit(cache=True)
@@ -63,49 +89,48 @@ def create_child(tree, lanes, b, node, action, play, legal, mask):
     """Append the child that ``action`` leads to and return its index."""
     child = lanes.size[b]
     lanes.size[b] += 1
-    clear_node(tree, b, child, node)
+    clear_node(tree, b, child, node, action)
     tree.child[b, node, action] = child
     tree.state[b, child, :] = tree.state[b, node, :]
     play(tree.state[b, child], action)
     if tree.state[b, child, STATUS] != ONGOING:
-        tree.proven[b, child] = terminal_result(tree.state[b, child])
-        tree.log_prior[b, child, :] = -np.inf
+        tree.prior[b, child, :] = 0.0
+        prove(tree, b, child, terminal_result(tree.state[b, child]))
     else:
         mark_legal(tree, b, child, legal, mask)
     return child
 
 
 @njit(cache=True)
-def wins_at_once(tree, b, node, play, scratch):
-    """True when some move of the side to move ends the game in its favour."""
-    for a in range(tree.log_prior.shape[2]):
-        if tree.log_prior[b, node, a] == -np.inf:
-            continue
-        scratch[:] = tree.state[b, node, :]
-        play(scratch, a)
-        if scratch[STATUS] == FIRST_WON + tree.state[b, node, TO_MOVE]:
-            return True
-    return False
+def winning_move(state, prior, first, play, scratch):
+    """The first action from ``first`` on that ends the game in favour of the side to move; -1 if none does."""
+    for a in range(first, prior.shape[0]):
+        if prior[a] > 0.0:
+            scratch[:] = state
+            play(scratch, a)
+            if scratch[STATUS] == FIRST_WON + state[TO_MOVE]:
+                return a
+    return -1
 
 
 @njit(cache=True)
 def prove_from_children(tree, b, node):
-    """Set what the node's children prove of it; True when it is proven."""
+    """Set what the node's edges prove of it; True when it is proven."""
+    prior, edge_proven = tree.prior[b, node], tree.edge_proven[b, node]
     best = PROVEN_LOSS
     complete = True
-    for a in range(tree.child.shape[2]):
-        if tree.log_prior[b, node, a] == -np.inf:
+    for a in range(prior.shape[0]):
+        if prior[a] == 0.0:
             continue
-        child = tree.child[b, node, a]
-        result = child_result(tree, b, node, child) if child >= 0 else UNPROVEN
+        result = edge_proven[a]
         if result == PROVEN_WIN:
-            tree.proven[b, node] = PROVEN_WIN
+            prove(tree, b, node, PROVEN_WIN)
             return True
         if result == UNPROVEN:
             complete = False
         best = max(best, result)
     if complete:
-        tree.proven[b, node] = best
+        prove(tree, b, node, best)
     return complete
 
 
@@ -113,8 +138,8 @@ def prove_from_children(tree, b, node):
 def back_up(tree, b, node, value, draw, knobs):
     """Add one simulation's result to the node and its ancestors, and propagate what it proves.
 
-    ``value`` and ``draw`` are for the side to move at ``node``. From the first proven ancestor on, its exact
-    value is what is backed up.
+    ``value`` and ``draw`` are for the side to move at ``node``. A proven node on the way replaces what is
+    backed up from there on by its exact value.
     """
     proving = tree.proven[b, node] != UNPROVEN
     while True:
@@ -127,8 +152,11 @@ def back_up(tree, b, node, value, draw, knobs):
         parent = tree.parent[b, node]
         if parent < 0:
             return
-        if tree.state[b, parent, TO_MOVE] != tree.state[b, node, TO_MOVE]:
+        if other_mover(tree, b, node, parent):
             value = -value
+        action = tree.action[b, node]
+        tree.edge_visits[b, parent, action] += 1
+        tree.edge_value[b, parent, action] += value
         proving = proving and knobs.solver == 1 and prove_from_children(tree, b, parent)
         node = parent
 
@@ -149,12 +177,10 @@ def select_leaf(tree, lanes, b, knobs, schedule, play, legal, mask, scratch, q, 
             new = child < 0
             if new:
                 child = create_child(tree, lanes, b, node, action, play, legal, mask)
-                if (
-                    knobs.lookahead == 1
-                    and tree.proven[b, child] == UNPROVEN
-                    and wins_at_once(tree, b, child, play, scratch)
-                ):
-                    tree.proven[b, child] = PROVEN_WIN
+                if knobs.lookahead == 1 and tree.proven[b, child] == UNPROVEN:
+                    winning = winning_move(tree.state[b, child], tree.prior[b, child], 0, play, scratch)
+                    if winning >= 0:
+                        prove(tree, b, child, PROVEN_WIN)
             if new or tree.proven[b, child] != UNPROVEN:
                 break
             node = child
@@ -196,11 +222,11 @@ def write_planes(tree, b, node, symmetry, point_symmetries, planes, scratch_plan
     cache=True,
     nogil=True,
 )
-def select(tree, lanes, knobs, schedule, point_symmetries, play, legal, planes, out, pending):
+def select(tree, lanes, knobs, schedule, point_symmetries, play, legal, planes, out, asked):
     """Advance every lane to its next evaluation or to the end of its search.
 
-    Writes the awaited positions' planes to ``out`` [≤B, C, H, W] and their lanes to ``pending`` [≤B];
-    returns how many there are.
+    Writes the planes that lane b asks about to ``out[b]`` and the lanes that wait for an answer to
+    ``asked`` [≤B]; returns how many they are. A lane that already waits keeps its planes.
     """
     actions = tree.child.shape[2]
     mask = np.zeros(actions, np.uint8)
@@ -211,37 +237,49 @@ def select(tree, lanes, knobs, schedule, point_symmetries, play, legal, planes, 
     count = 0
     for b in range(lanes.phase.shape[0]):
         if lanes.phase[b] == SEARCHING:
-            found = select_leaf(tree, lanes, b, knobs, schedule, play, legal, mask, scratch, q, policy)
-            lanes.phase[b] = LEAF if found else DONE
-        if lanes.phase[b] == LEAF or lanes.phase[b] == ROOT:
-            symmetry = lanes.symmetry[b] if lanes.phase[b] == ROOT else 0
-            write_planes(tree, b, lanes.leaf[b], symmetry, point_symmetries, planes, scratch_planes, out[count])
-            pending[count] = b
+            if select_leaf(tree, lanes, b, knobs, schedule, play, legal, mask, scratch, q, policy):
+                write_planes(tree, b, lanes.leaf[b], 0, point_symmetries, planes, scratch_planes, out[b])
+                lanes.phase[b] = LEAF_ASKED
+            else:
+                lanes.phase[b] = DONE
+        elif lanes.phase[b] == ROOT:
+            write_planes(tree, b, 0, lanes.symmetry[b], point_symmetries, planes, scratch_planes, out[b])
+            lanes.phase[b] = ROOT_ASKED
+        if lanes.phase[b] == LEAF_ASKED or lanes.phase[b] == ROOT_ASKED:
+            asked[count] = b
             count += 1
     return count
 
 
 @njit(cache=True)
 def store_policy(tree, b, node, logits, actions_of, weight):
-    """Add ``weight`` · logits to the node's log prior; ``actions_of`` maps the evaluation's actions to the node's."""
+    """Add ``weight`` · logits to the node's log prior; ``actions_of`` maps the answer's actions to the node's."""
+    log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
     for a in range(logits.shape[0]):
         action = actions_of[a]
-        if tree.log_prior[b, node, action] > -np.inf:
-            tree.log_prior[b, node, action] += weight * logits[a]
+        if prior[action] > 0.0:
+            log_prior[action] += weight * logits[a]
 
 
 @njit(cache=True)
 def normalise(tree, b, node):
-    """Turn legal logits into log probabilities."""
+    """Turn legal logits into log probabilities and probabilities."""
+    log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
     top = -np.inf
-    for a in range(tree.log_prior.shape[2]):
-        top = max(top, tree.log_prior[b, node, a])
+    for a in range(prior.shape[0]):
+        if prior[a] > 0.0:
+            top = max(top, log_prior[a])
     total = 0.0
-    for a in range(tree.log_prior.shape[2]):
-        total += math.exp(tree.log_prior[b, node, a] - top)
-    shift = top + math.log(total)
-    for a in range(tree.log_prior.shape[2]):
-        tree.log_prior[b, node, a] -= shift
+    for a in range(prior.shape[0]):
+        if prior[a] > 0.0:
+            weight = math.exp(log_prior[a] - top)
+            prior[a] = weight + SMALLEST_PRIOR
+            total += weight
+    shift = np.float32(top + math.log(total))
+    for a in range(prior.shape[0]):
+        if prior[a] > 0.0:
+            log_prior[a] -= shift
+            prior[a] /= total
 
 
 @njit(
@@ -249,21 +287,21 @@ def normalise(tree, b, node):
     cache=True,
     nogil=True,
 )
-def update(tree, lanes, knobs, action_symmetries, logits, wdl, pending):
-    """Expand the awaited nodes with the network's answers (logits [n, A], wdl [n, 3]) and back them up."""
-    for i in range(pending.shape[0]):
-        b = pending[i]
+def update(tree, lanes, knobs, action_symmetries, logits, wdl, asked):
+    """Expand the asked nodes with the network's answers (logits [n, A], wdl [n, 3]) and back them up."""
+    for i in range(asked.shape[0]):
+        b = asked[i]
         node = lanes.leaf[b]
         value = wdl[i, 0] - wdl[i, 2]
-        if lanes.phase[b] == ROOT:
+        if lanes.phase[b] == ROOT_ASKED:
             rounds = action_symmetries.shape[0] if knobs.root_symmetries == 1 else 1
             store_policy(tree, b, node, logits[i], action_symmetries[lanes.symmetry[b]], 1.0 / rounds)
             tree.net_value[b, node] += value / rounds
-            # The root's draw share is kept in draw_sum until the last symmetry, then the visit is counted.
             tree.value_sum[b, node] += value / rounds
             tree.draw_sum[b, node] += wdl[i, 1] / rounds
             lanes.symmetry[b] += 1
             if lanes.symmetry[b] < rounds:
+                lanes.phase[b] = ROOT
                 continue
             normalise(tree, b, node)
             tree.visits[b, node] += 1
@@ -275,31 +313,6 @@ def update(tree, lanes, knobs, action_symmetries, logits, wdl, pending):
         lanes.phase[b] = SEARCHING
 
 
-@njit(cache=True)
-def back_up_terminal(tree, b, child):
-    tree.proven[b, 0] = PROVEN_WIN
-    tree.visits[b, child] += 1
-    tree.value_sum[b, child] += exact_value(tree.proven[b, child])
-    tree.visits[b, 0] += 1
-    tree.value_sum[b, 0] += 1.0
-
-
-@njit(cache=True)
-def look_for_wins(tree, lanes, b, play, legal, mask):
-    """Create the root's immediately winning children; the search is then over."""
-    for a in range(tree.child.shape[2]):
-        if tree.log_prior[b, 0, a] == -np.inf:
-            continue
-        child = create_child(tree, lanes, b, 0, a, play, legal, mask)
-        if child_result(tree, b, 0, child) == PROVEN_WIN:
-            back_up_terminal(tree, b, child)
-        else:
-            tree.child[b, 0, a] = -1
-            lanes.size[b] -= 1
-    if tree.proven[b, 0] != UNPROVEN:
-        lanes.phase[b] = DONE
-
-
 @njit(
     void(TreeType, LanesType, KnobsType, int64[:, ::1], int32[::1], PlayFn, LegalFn, int32[::1]),
     cache=True,
@@ -309,12 +322,13 @@ def plant(tree, lanes, knobs, states, chosen, play, legal, considered):
     """Start new trees in the ``chosen`` lanes from ``states`` [K, S].
 
     Writes to ``considered`` [K] how many actions are legal. With lookahead, moves that win at once are
-    created, which proves the root before any evaluation.
+    created, which proves the root and ends the search before any evaluation.
     """
     mask = np.zeros(tree.child.shape[2], np.uint8)
+    scratch = np.zeros(tree.state.shape[2], np.int64)
     for i in range(chosen.shape[0]):
         b = chosen[i]
-        clear_node(tree, b, 0, -1)
+        clear_node(tree, b, 0, -1, -1)
         tree.state[b, 0, :] = states[i]
         lanes.size[b] = 1
         lanes.done[b] = 0
@@ -322,13 +336,16 @@ def plant(tree, lanes, knobs, states, chosen, play, legal, considered):
         lanes.leaf[b] = 0
         lanes.base[b, :] = 0
         lanes.phase[b] = ROOT
-        mark_legal(tree, b, 0, legal, mask)
-        legal_actions = 0
-        for a in range(mask.shape[0]):
-            legal_actions += mask[a]
-        considered[i] = legal_actions
-        if knobs.lookahead == 1:
-            look_for_wins(tree, lanes, b, play, legal, mask)
+        considered[i] = mark_legal(tree, b, 0, legal, mask)
+        if knobs.lookahead == 0:
+            continue
+        action = winning_move(tree.state[b, 0], tree.prior[b, 0], 0, play, scratch)
+        while action >= 0:
+            child = create_child(tree, lanes, b, 0, action, play, legal, mask)
+            prove(tree, b, 0, PROVEN_WIN)
+            back_up(tree, b, child, np.float32(0.0), np.float32(0.0), knobs)
+            lanes.phase[b] = DONE
+            action = winning_move(tree.state[b, 0], tree.prior[b, 0], action + 1, play, scratch)
 
 
 @njit(void(TreeType, LanesType, int32[::1], int64[::1], uint8[::1]), cache=True, nogil=True)
@@ -366,9 +383,14 @@ def advance_root(tree, lanes, chosen, actions, kept):
             if target < 0:
                 continue
             tree.parent[b, target] = -1 if node == root else moved[tree.parent[b, node]]
+            tree.action[b, target] = tree.action[b, node]
             for a in range(tree.child.shape[2]):
                 child = tree.child[b, node, a]
                 tree.child[b, target, a] = moved[child] if child >= 0 else -1
+            tree.prior[b, target, :] = tree.prior[b, node, :]
+            tree.edge_visits[b, target, :] = tree.edge_visits[b, node, :]
+            tree.edge_value[b, target, :] = tree.edge_value[b, node, :]
+            tree.edge_proven[b, target, :] = tree.edge_proven[b, node, :]
             tree.state[b, target, :] = tree.state[b, node, :]
             tree.log_prior[b, target, :] = tree.log_prior[b, node, :]
             tree.visits[b, target] = tree.visits[b, node]
@@ -381,7 +403,7 @@ def advance_root(tree, lanes, chosen, actions, kept):
         lanes.leaf[b] = 0
         lanes.phase[b] = SEARCHING
         for a in range(tree.child.shape[2]):
-            lanes.base[b, a] = child_visits(tree, b, 0, a)
+            lanes.base[b, a] = tree.edge_visits[b, 0, a]
 
 
 @njit(
@@ -407,12 +429,12 @@ def decide(tree, lanes, knobs, chosen, action, policy, visits, action_value, wdl
     for i in range(chosen.shape[0]):
         b = chosen[i]
         action[i] = root_decision(tree, lanes, b, knobs, improved, q)
+        edge_visits, edge_value, edge_proven = tree.edge_visits[b, 0], tree.edge_value[b, 0], tree.edge_proven[b, 0]
         for a in range(actions):
             policy[i, a] = improved[a]
-            visits[i, a] = child_visits(tree, b, 0, a)
-            child = tree.child[b, 0, a]
-            seen = child >= 0 and tree.visits[b, child] > 0
-            action_value[i, a] = child_value(tree, b, 0, child) if seen else np.nan
+            visits[i, a] = edge_visits[a]
+            seen = edge_visits[a] > 0
+            action_value[i, a] = edge_mean(edge_visits[a], edge_value[a], edge_proven[a]) if seen else np.nan
         if tree.proven[b, 0] != UNPROVEN:
             value = exact_value(tree.proven[b, 0])
             draw = np.float32(tree.proven[b, 0] == PROVEN_DRAW)

@@ -11,7 +11,6 @@ import math
 import numpy as np
 from numba import njit
 
-from envs.game import TO_MOVE
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN
 from rl.search.tree import GUMBEL
 
@@ -33,22 +32,9 @@ def turned(proven):
 
 
 @njit(cache=True)
-def child_result(tree, b, node, child):
-    """What is proven of a child, for the side to move at ``node``."""
-    proven = tree.proven[b, child]
-    if tree.state[b, node, TO_MOVE] != tree.state[b, child, TO_MOVE]:
-        return turned(proven)
-    return proven
-
-
-@njit(cache=True)
-def child_value(tree, b, node, child):
-    """Value of a visited child for the side to move at ``node``: exact when proven, else the mean."""
-    if tree.proven[b, child] != UNPROVEN:
-        value = exact_value(tree.proven[b, child])
-    else:
-        value = tree.value_sum[b, child] / tree.visits[b, child]
-    return -value if tree.state[b, node, TO_MOVE] != tree.state[b, child, TO_MOVE] else value
+def edge_mean(visits, value, proven):
+    """Value of a visited edge: exact when proven, else the mean."""
+    return exact_value(proven) if proven != UNPROVEN else np.float32(value / visits)
 
 
 @njit(cache=True)
@@ -57,35 +43,26 @@ def completed_values(tree, b, node, knobs, q):
 
     Danihelka et al. 2022, equations 8, 10 and 33 (v_mix in appendix D). Values are mapped to [0, 1] before σ.
     """
+    edge_visits, edge_value = tree.edge_visits[b, node], tree.edge_value[b, node]
+    edge_proven, prior = tree.edge_proven[b, node], tree.prior[b, node]
     visits_sum = 0
     visits_max = 0
     prior_sum = 0.0
     weighted = 0.0
     for a in range(q.shape[0]):
-        child = tree.child[b, node, a]
-        if child >= 0 and tree.visits[b, child] > 0:
-            visits = tree.visits[b, child]
+        visits = edge_visits[a]
+        if visits > 0:
             visits_sum += visits
             visits_max = max(visits_max, visits)
-            prior = math.exp(tree.log_prior[b, node, a])
-            prior_sum += prior
-            q[a] = child_value(tree, b, node, child)
-            weighted += prior * q[a]
-    mixed = tree.net_value[b, node]
+            q[a] = edge_mean(visits, edge_value[a], edge_proven[a])
+            prior_sum += prior[a]
+            weighted += prior[a] * q[a]
+    mixed = np.float64(tree.net_value[b, node])
     if prior_sum > 0.0:
         mixed = (mixed + visits_sum * weighted / prior_sum) / (1 + visits_sum)
     scale = (knobs.c_visit + visits_max) * knobs.c_scale
     for a in range(q.shape[0]):
-        child = tree.child[b, node, a]
-        visited = child >= 0 and tree.visits[b, child] > 0
-        q[a] = scale * 0.5 * ((q[a] if visited else mixed) + 1.0)
-
-
-@njit(cache=True)
-def loses(tree, b, node, action):
-    """True when the action is proven to lose."""
-    child = tree.child[b, node, action]
-    return child >= 0 and child_result(tree, b, node, child) == PROVEN_LOSS
+        q[a] = scale * 0.5 * ((q[a] if edge_visits[a] > 0 else mixed) + 1.0)
 
 
 @njit(cache=True)
@@ -103,87 +80,86 @@ def softmax(scores, out):
 
 
 @njit(cache=True)
-def child_visits(tree, b, node, action):
-    child = tree.child[b, node, action]
-    return tree.visits[b, child] if child >= 0 else 0
-
-
-@njit(cache=True)
 def gumbel_root(tree, lanes, b, knobs, schedule, q):
     """Sequential halving: among the actions whose visit count is due, the best by noise + log prior + σ(q).
 
     ``schedule`` [budget] is the visit count that is due at each simulation (``visit_schedule``).
     """
     completed_values(tree, b, 0, knobs, q)
+    edge_visits, edge_proven = tree.edge_visits[b, 0], tree.edge_proven[b, 0]
+    log_prior, prior = tree.log_prior[b, 0], tree.prior[b, 0]
+    noise, base = lanes.noise[b], lanes.base[b]
     due = schedule[lanes.done[b]]
     best, best_score = -1, -np.inf
     spare, spare_score = -1, -np.inf  # proofs can empty the halving's bracket; then any move that is not lost
     for a in range(q.shape[0]):
-        if tree.log_prior[b, 0, a] == -np.inf or loses(tree, b, 0, a):
+        if prior[a] == 0.0 or edge_proven[a] == PROVEN_LOSS:
             continue
-        score = lanes.noise[b, a] + tree.log_prior[b, 0, a] + q[a]
-        if child_visits(tree, b, 0, a) - lanes.base[b, a] == due and (best < 0 or score > best_score):
+        score = noise[a] + log_prior[a] + q[a]
+        if edge_visits[a] - base[a] == due and (best < 0 or score > best_score):
             best, best_score = a, score
         if spare < 0 or score > spare_score:
             spare, spare_score = a, score
     if best >= 0:
         return best
-    return spare if spare >= 0 else most_likely(tree, b, 0)
+    return spare if spare >= 0 else most_likely(prior)
 
 
 @njit(cache=True)
 def gumbel_interior(tree, b, node, knobs, q, policy):
     """Deterministic choice that makes visits follow the improved policy (Danihelka et al. 2022, equation 14)."""
     completed_values(tree, b, node, knobs, q)
+    edge_visits, edge_proven = tree.edge_visits[b, node], tree.edge_proven[b, node]
+    log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
     for a in range(q.shape[0]):
-        lost = tree.log_prior[b, node, a] == -np.inf or loses(tree, b, node, a)
-        q[a] = -np.inf if lost else tree.log_prior[b, node, a] + q[a]
+        closed = prior[a] == 0.0 or edge_proven[a] == PROVEN_LOSS
+        q[a] = -np.inf if closed else log_prior[a] + q[a]
     softmax(q, policy)
     total = 1 + tree.visits[b, node]
     best, best_score = -1, -np.inf
     for a in range(q.shape[0]):
         if q[a] == -np.inf:
             continue
-        score = policy[a] - child_visits(tree, b, node, a) / total
+        score = policy[a] - edge_visits[a] / total
         if best < 0 or score > best_score:
             best, best_score = a, score
-    return best if best >= 0 else most_likely(tree, b, node)
+    return best if best >= 0 else most_likely(prior)
 
 
 @njit(cache=True)
 def puct(tree, lanes, b, node, knobs):
     """PUCT with first-play urgency; the root mixes Dirichlet noise into its prior when exploring."""
+    edge_visits, edge_value = tree.edge_visits[b, node], tree.edge_value[b, node]
+    edge_proven, priors, noise = tree.edge_proven[b, node], tree.prior[b, node], lanes.noise[b]
     seen = 0.0
-    for a in range(tree.child.shape[2]):
-        if child_visits(tree, b, node, a) > 0:
-            seen += math.exp(tree.log_prior[b, node, a])
+    for a in range(priors.shape[0]):
+        if edge_visits[a] > 0:
+            seen += priors[a]
     mean = tree.value_sum[b, node] / max(1, tree.visits[b, node])
     unseen = mean - knobs.fpu_reduction * math.sqrt(seen)
     noisy = node == 0 and lanes.explore[b] == 1
     factor = knobs.c_puct * math.sqrt(max(1, tree.visits[b, node] - 1))
     best, best_score = -1, -np.inf
-    for a in range(tree.child.shape[2]):
-        if tree.log_prior[b, node, a] == -np.inf or loses(tree, b, node, a):
+    for a in range(priors.shape[0]):
+        if priors[a] == 0.0 or edge_proven[a] == PROVEN_LOSS:
             continue
-        prior = math.exp(tree.log_prior[b, node, a])
+        prior = np.float64(priors[a])
         if noisy:
-            prior += knobs.dirichlet_fraction * (lanes.noise[b, a] - prior)
-        visits = child_visits(tree, b, node, a)
-        value = child_value(tree, b, node, tree.child[b, node, a]) if visits > 0 else unseen
+            prior += knobs.dirichlet_fraction * (noise[a] - prior)
+        visits = edge_visits[a]
+        value = np.float64(edge_mean(visits, edge_value[a], edge_proven[a])) if visits > 0 else unseen
         score = value + factor * prior / (1 + visits)
         if best < 0 or score > best_score:
             best, best_score = a, score
-    return best if best >= 0 else most_likely(tree, b, node)
+    return best if best >= 0 else most_likely(priors)
 
 
 @njit(cache=True)
-def most_likely(tree, b, node):
-    """The legal action with the largest prior: the choice where every action is proven to lose."""
-    best = -1
-    for a in range(tree.child.shape[2]):
-        if tree.log_prior[b, node, a] > -np.inf and (
-            best < 0 or tree.log_prior[b, node, a] > tree.log_prior[b, node, best]
-        ):
+def most_likely(prior):
+    """The action with the largest prior: the choice where every action is proven to lose."""
+    best = 0
+    for a in range(prior.shape[0]):
+        if prior[a] > prior[best]:
             best = a
     return best
 
@@ -199,45 +175,43 @@ def root_decision(tree, lanes, b, knobs, policy, q):
     * among the rest Gumbel plays the best of noise + log prior + σ(q) with the most visits, and its policy is
       softmax(log prior + σ(q)); PUCT plays the most visited action, and its policy is the share of visits.
     """
-    actions = policy.shape[0]
-    only = UNPROVEN
-    if tree.proven[b, 0] == PROVEN_WIN or tree.proven[b, 0] == PROVEN_DRAW:
-        only = tree.proven[b, 0]
-    lost = tree.proven[b, 0] == PROVEN_LOSS
+    edge_visits, edge_proven = tree.edge_visits[b, 0], tree.edge_proven[b, 0]
+    log_prior, prior, noise = tree.log_prior[b, 0], tree.prior[b, 0], lanes.noise[b]
+    proven = tree.proven[b, 0]
+    only = proven if proven in (PROVEN_WIN, PROVEN_DRAW) else UNPROVEN
     completed_values(tree, b, 0, knobs, q)
     most = -1
-    for a in range(actions):
-        child = tree.child[b, 0, a]
-        result = child_result(tree, b, 0, child) if child >= 0 else UNPROVEN
-        allowed = tree.log_prior[b, 0, a] > -np.inf
+    for a in range(prior.shape[0]):
+        result = edge_proven[a]
+        allowed = prior[a] > 0.0
         if only != UNPROVEN:
             allowed = allowed and result == only
-        elif not lost:
+        elif proven != PROVEN_LOSS:
             allowed = allowed and result != PROVEN_LOSS
         if not allowed:
             q[a] = -np.inf
             policy[a] = -np.inf
             continue
-        most = max(most, child_visits(tree, b, 0, a))
-        policy[a] = tree.log_prior[b, 0, a] + (0.0 if only == PROVEN_WIN else q[a])
+        most = max(most, edge_visits[a])
+        policy[a] = log_prior[a] + (0.0 if only == PROVEN_WIN else q[a])
     best, best_score = -1, -np.inf
     total = 0
-    for a in range(actions):
+    for a in range(prior.shape[0]):
         if q[a] == -np.inf:
             continue
-        visits = child_visits(tree, b, 0, a)
+        visits = edge_visits[a]
         total += visits
         if knobs.kind == GUMBEL:
-            score = lanes.noise[b, a] + tree.log_prior[b, 0, a] + q[a] if visits == most else -np.inf
+            score = noise[a] + log_prior[a] + q[a] if visits == most else -np.inf
         else:
-            score = visits + 0.5 * math.exp(tree.log_prior[b, 0, a])  # the prior decides between equals
+            score = visits + 0.5 * prior[a]  # the prior decides between equals
         if best < 0 or score > best_score:
             best, best_score = a, score
     if knobs.kind == GUMBEL or total == 0 or only == PROVEN_WIN:
         softmax(policy, policy)
     else:
-        for a in range(actions):
-            policy[a] = child_visits(tree, b, 0, a) / total if q[a] > -np.inf else 0.0
+        for a in range(prior.shape[0]):
+            policy[a] = edge_visits[a] / total if q[a] > -np.inf else 0.0
     return best
 
 

@@ -51,7 +51,7 @@ class Search:
         self.points = np.ascontiguousarray(game.point_symmetries, np.int64)
         self.actions = np.ascontiguousarray(game.action_symmetries, np.int64)
         self._planes = np.zeros((lanes, *game.plane_shape), np.float32)
-        self._pending = np.zeros(lanes, np.int32)
+        self._asked = np.zeros(lanes, np.int32)  # lanes that the next update answers
         self._count = 0
 
     def start(
@@ -85,7 +85,7 @@ class Search:
         if len(fresh):
             self.start(chosen[fresh], states[fresh], budgets[fresh], explore)
         if len(reused):
-            considered = np.isfinite(self.tree.log_prior[chosen[reused], 0]).sum(1).astype(np.int32)
+            considered = (self.tree.prior[chosen[reused], 0] > 0).sum(1).astype(np.int32)
             self._budget(chosen[reused], budgets[reused], considered, explore)
         return None
 
@@ -100,13 +100,13 @@ class Search:
             for lane, budget, legal in zip(chosen, budgets, considered):
                 self.schedule[lane, :budget] = _schedule(min(int(legal), self.config.max_considered), int(budget))
         elif explore:
-            legal_mask = np.isfinite(self.tree.log_prior[chosen, 0])
+            legal_mask = self.tree.prior[chosen, 0] > 0
             alpha = self.config.dirichlet_total / considered[:, None]
             draws = self.rng.standard_gamma(np.broadcast_to(alpha, shape)) * legal_mask + 1e-30 * legal_mask
             self.lane.noise[chosen] = draws / draws.sum(1, keepdims=True)
 
     def select(self) -> np.ndarray:
-        """Planes [n, C, H, W] of the positions to evaluate next, a view that holds until the next call."""
+        """Planes [n, C, H, W] of the positions to evaluate next; they hold until the next call."""
         self._count = kernels.select(
             self.tree,
             self.lane,
@@ -117,17 +117,19 @@ class Search:
             self.game.legal,
             self.game.planes,
             self._planes,
-            self._pending,
+            self._asked,
         )
-        return self._planes[: self._count]
+        if self._count == self.lanes:
+            return self._planes
+        return self._planes[self._asked[: self._count]]
 
     def update(self, evaluation: Evaluation) -> None:
         """Take the network's answers for the rows of the last ``select``."""
-        pending = self._pending[: self._count]
-        assert len(evaluation.logits) == len(pending), "one answer for each selected row"
+        asked = self._asked[: self._count]
+        assert len(evaluation.logits) == len(asked), "one answer for each selected row"
         logits = np.ascontiguousarray(evaluation.logits, np.float32)
         wdl = np.ascontiguousarray(evaluation.wdl, np.float32)
-        kernels.update(self.tree, self.lane, self.knobs, self.actions, logits, wdl, pending)
+        kernels.update(self.tree, self.lane, self.knobs, self.actions, logits, wdl, asked)
 
     def finished(self) -> np.ndarray:
         """Lanes [K] int32 whose search is over and whose result was not collected yet."""
@@ -149,7 +151,7 @@ class Search:
             proven=self.tree.proven[chosen, 0].copy(),
             visits=visits,
             action_value=action_value,
-            prior=np.exp(self.tree.log_prior[chosen, 0]),
+            prior=self.tree.prior[chosen, 0].copy(),
         )
 
     def run(
@@ -209,10 +211,10 @@ class Search:
         """Everything that the searches in flight depend on, apart from the random stream (``rng``)."""
         tensors = {f"tree.{name}": array for name, array in self.tree._asdict().items()}
         tensors |= {f"lane.{name}": array for name, array in self.lane._asdict().items()}
-        return tensors | {"schedule": self.schedule}
+        return tensors | {"schedule": self.schedule, "planes": self._planes}
 
     def load_state_dict(self, tensors: Tensors) -> None:
-        """Restore what ``state_dict`` gave; shapes must match. Positions awaiting evaluation are selected anew."""
+        """Restore what ``state_dict`` gave; shapes must match."""
         for name, array in self.state_dict().items():
             array[...] = tensors[name]
 

@@ -12,21 +12,29 @@ import numpy as np
 from numba import float32, float64, int8, int32, int64
 from numba.core import types
 
-# What a lane is waiting for.
-IDLE, ROOT, LEAF, SEARCHING, DONE = 0, 1, 2, 3, 4
+# What a lane does next: nothing, ask for the root's evaluation, simulate, wait for an answer, be collected.
+IDLE, ROOT, SEARCHING, ROOT_ASKED, LEAF_ASKED, DONE = 0, 1, 2, 3, 4, 5
 GUMBEL, PUCT = 0, 1
 
 
 class Tree(NamedTuple):
+    """What is known of an edge is kept at its parent, side by side for all actions: choosing an action is the
+    inner loop of search and then reads one stretch of memory instead of one node a child."""
+
     state: np.ndarray  # [B, N, S] int64, the position
     parent: np.ndarray  # [B, N] int32, -1 at the root
-    child: np.ndarray  # [B, N, A] int32, -1 where not created
-    log_prior: np.ndarray  # [B, N, A] float32, log of the network's policy; -inf where illegal
+    action: np.ndarray  # [B, N] int32, the parent's action that leads here
     visits: np.ndarray  # [B, N] int32, simulations that reached the node, its own evaluation included
     value_sum: np.ndarray  # [B, N] float32, sum of backed-up values
     draw_sum: np.ndarray  # [B, N] float32, sum of backed-up draw probabilities
     net_value: np.ndarray  # [B, N] float32, the network's own value
     proven: np.ndarray  # [B, N] int8, UNPROVEN ... PROVEN_WIN (rl.records)
+    child: np.ndarray  # [B, N, A] int32, -1 where not created
+    log_prior: np.ndarray  # [B, N, A] float32, log of the network's policy; -inf where illegal
+    prior: np.ndarray  # [B, N, A] float32, exp(log_prior)
+    edge_visits: np.ndarray  # [B, N, A] int32, simulations through the edge
+    edge_value: np.ndarray  # [B, N, A] float32, sum of values through the edge, for the side to move at the parent
+    edge_proven: np.ndarray  # [B, N, A] int8, what is proven of the move, for the side to move at the parent
 
 
 class Lanes(NamedTuple):
@@ -59,13 +67,18 @@ TreeType = types.NamedTuple(
     (
         int64[:, :, ::1],
         int32[:, ::1],
-        int32[:, :, ::1],
-        float32[:, :, ::1],
+        int32[:, ::1],
         int32[:, ::1],
         float32[:, ::1],
         float32[:, ::1],
         float32[:, ::1],
         int8[:, ::1],
+        int32[:, :, ::1],
+        float32[:, :, ::1],
+        float32[:, :, ::1],
+        int32[:, :, ::1],
+        float32[:, :, ::1],
+        int8[:, :, ::1],
     ),
     Tree,
 )
@@ -88,16 +101,22 @@ KnobsType = types.NamedTuple((int64, int64, int64, int64, float64, float64, floa
 
 def allocate(lanes: int, nodes: int, actions: int, words: int) -> tuple[Tree, Lanes]:
     """Empty trees for ``lanes`` games with room for ``nodes`` nodes each."""
+    node, edge = (lanes, nodes), (lanes, nodes, actions)
     tree = Tree(
         state=np.zeros((lanes, nodes, words), np.int64),
-        parent=np.full((lanes, nodes), -1, np.int32),
-        child=np.full((lanes, nodes, actions), -1, np.int32),
-        log_prior=np.full((lanes, nodes, actions), -np.inf, np.float32),
-        visits=np.zeros((lanes, nodes), np.int32),
-        value_sum=np.zeros((lanes, nodes), np.float32),
-        draw_sum=np.zeros((lanes, nodes), np.float32),
-        net_value=np.zeros((lanes, nodes), np.float32),
-        proven=np.zeros((lanes, nodes), np.int8),
+        parent=np.full(node, -1, np.int32),
+        action=np.full(node, -1, np.int32),
+        visits=np.zeros(node, np.int32),
+        value_sum=np.zeros(node, np.float32),
+        draw_sum=np.zeros(node, np.float32),
+        net_value=np.zeros(node, np.float32),
+        proven=np.zeros(node, np.int8),
+        child=np.full(edge, -1, np.int32),
+        log_prior=np.full(edge, -np.inf, np.float32),
+        prior=np.zeros(edge, np.float32),
+        edge_visits=np.zeros(edge, np.int32),
+        edge_value=np.zeros(edge, np.float32),
+        edge_proven=np.zeros(edge, np.int8),
     )
     return tree, Lanes(
         phase=np.full(lanes, IDLE, np.int8),
