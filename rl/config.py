@@ -149,7 +149,6 @@ class RunConfig(Section):
     mode: Literal["async", "sync"] = "async"  # sync: lock step, bit-identical after a resume
     actors: Positive | Auto = "auto"
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
-    checkpoint_steps: Positive = 200  # between two checkpoints in sync mode, where the clock may not decide
     keep_checkpoints: Positive = 5  # newest ones kept; every evaluated one's weights stay in weights/
     sync_moves: Positive = 64  # moves that each actor's games advance an iteration, in sync mode
 
@@ -157,8 +156,8 @@ class RunConfig(Section):
     def _ends(self) -> RunConfig:
         if self.minutes is None and self.learner_steps is None:
             raise ValueError("give run.minutes or run.learner_steps, else the run would never end")
-        if self.mode == "sync" and self.learner_steps is None:
-            raise ValueError("mode sync needs run.learner_steps: a budget in minutes is not reproducible")
+        if self.mode == "sync" and (self.learner_steps is None or self.minutes is not None):
+            raise ValueError("mode sync takes run.learner_steps, not run.minutes: wall time is not reproducible")
         return self
 
 

@@ -1,0 +1,93 @@
+"""One self-play actor, whole: games, search and evaluator, ready to be wrapped in a process or called in this one."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+import envs
+from envs.game import Game
+from rl.actors.selfplay import SelfPlay
+from rl.config import Config, InferenceConfig
+from rl.inference import Evaluator
+from rl.records import SelfPlayReport, Tensors, Weights
+
+log = logging.getLogger(__name__)
+
+LOCKSTEP_FORMAT = "float32-nchw"  # in sync mode nothing may depend on a measurement
+LOCKSTEP_GAMES = 64
+BATCH_CANDIDATES = (32, 64, 128, 256, 512, 1024, 2048)
+BATCH_SECONDS = 0.2  # timing of each candidate
+GOOD_ENOUGH = 0.95  # of the best throughput; fewer games at once finish sooner and lag less
+
+
+class SelfPlayWorker:
+    """Plays with the newest weights that it was given; sizes itself to the machine that it runs on."""
+
+    def __init__(self, config: Config, seed: int, device: str = "auto"):
+        self.config = config
+        self.game = envs.make(config.env)
+        self.seed, self.device = seed, device
+        self.evaluator: Evaluator | None = None
+        self.selfplay: SelfPlay | None = None
+
+    def use(self, weights: Weights) -> None:
+        """Play with these weights from now on. The first ones also settle number format and games at once."""
+        if self.evaluator is None:
+            games = self.config.selfplay.games
+            self.evaluator, chosen = self._size(weights, None if games == "auto" else games)
+            self.selfplay = SelfPlay(self.game, self.config, chosen, self.seed)
+        else:
+            self.evaluator.load(weights)
+
+    def play(self, moves: int | None = None, seconds: float = float("inf")) -> SelfPlayReport:
+        """Continue all games for ``moves`` moves a game on average, or for ``seconds``."""
+        assert self.evaluator is not None, "use(weights) first"
+        assert self.selfplay is not None, "use(weights) first"
+        total = 2**62 if moves is None else moves * self.selfplay.games
+        return self.selfplay.play(self.evaluator, total, seconds)
+
+    def _size(self, weights: Weights, games: int | None) -> tuple[Evaluator, int]:
+        """An evaluator with the weights, and the number of games at once (measured where it is not given)."""
+        inference = self.config.inference
+        if self.config.run.mode == "sync":
+            if inference.format == "auto":
+                inference = inference.model_copy(update={"format": LOCKSTEP_FORMAT})
+            games = games or LOCKSTEP_GAMES
+        if games is not None:
+            return self._evaluator(inference, games, weights), games
+        first = self._evaluator(inference, BATCH_CANDIDATES[2], weights)
+        speeds: dict[int, float] = {}
+        pinned = inference.model_copy(update={"format": first.format})
+        for size in BATCH_CANDIDATES:
+            speeds[size] = self._evaluator(pinned, size, weights).bare_throughput(BATCH_SECONDS)
+            # Past the peak by two sizes, larger ones will not win, and each costs more to try.
+            if size >= 4 * max(speeds, key=speeds.__getitem__):
+                break
+        chosen = min(size for size, speed in speeds.items() if speed >= GOOD_ENOUGH * max(speeds.values()))
+        log.info("%d games at once: positions/s by batch %s", chosen, {k: round(v) for k, v in speeds.items()})
+        return self._evaluator(pinned, chosen, weights), chosen
+
+    def _evaluator(self, inference: InferenceConfig, batch: int, weights: Weights) -> Evaluator:
+        evaluator = Evaluator(self.config.net, self.game, inference, batch, device=self.device)
+        evaluator.load(weights)
+        return evaluator
+
+    def state(self) -> tuple[Tensors, dict]:
+        """Games and searches in flight; and, JSON-able, the random streams and what was settled at the start."""
+        assert self.evaluator is not None and self.selfplay is not None, "use(weights) first"
+        tensors, streams = self.selfplay.state_dict()
+        return tensors, {"streams": streams, "format": self.evaluator.format, "games": self.selfplay.games}
+
+    def restore(self, weights: Weights, tensors: Tensors, state: dict) -> None:
+        """Continue where ``state`` was taken, with the weights that were in use then."""
+        inference = self.config.inference.model_copy(update={"format": state["format"]})
+        self.evaluator = self._evaluator(inference, state["games"], weights)
+        self.selfplay = SelfPlay(self.game, self.config, state["games"], self.seed)
+        self.selfplay.load_state_dict(tensors, state["streams"])
+
+
+def actor_seed(root: int, index: int, life: int = 0) -> int:
+    """The seed of actor ``index`` in its ``life``-th start; distinct for all, derived from the run's one seed."""
+    return int(np.random.SeedSequence(root, spawn_key=(1, index, life)).generate_state(1)[0])

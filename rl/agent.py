@@ -1,0 +1,185 @@
+"""An agent: one network's weights with their game and configuration, ready to analyse and to play."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import envs
+from envs.game import ONGOING, PLY, STATUS, Game
+from rl import models
+from rl.config import Config
+from rl.evaluation.players import AgentPlayer
+from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, Weights
+from rl.search import Search, Tree
+from rl.weights import AgentError, load_agent, resolve
+
+if TYPE_CHECKING:
+    from rl.inference import Evaluator
+    from rl.nets import PolicyValueNet
+
+PROVEN = {PROVEN_LOSS: "loss", PROVEN_DRAW: "draw", PROVEN_WIN: "win"}
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """An agent's opinion of one position. Values and win/draw/loss chances are for the side to move."""
+
+    action: int  # the move it would play
+    policy: np.ndarray  # [A] float32, sums to 1, 0 where illegal: the search's improved policy, or the network's
+    value: float  # in [-1, 1]: P(win) - P(loss)
+    wdl: np.ndarray  # [3] float32, sums to 1
+    prior: np.ndarray  # [A] float32, the network's policy before any search
+    visits: np.ndarray  # [A] int32, simulations through each move; zeros for the network alone
+    action_values: np.ndarray  # [A] float32 in [-1, 1]; NaN where never visited
+    proven: str | None  # "win", "draw" or "loss" when the search proved it
+    principal_variation: tuple[int, ...]  # the line that the search expects, beginning with ``action``
+    simulations: int
+
+    def to_dict(self, game: Game) -> dict[str, Any]:
+        """The same as plain JSON values; moves carry their names too."""
+        return {
+            "action": self.action,
+            "action_name": game.action_names[self.action],
+            "policy": [float(p) for p in self.policy],
+            "value": self.value,
+            "wdl": [float(p) for p in self.wdl],
+            "prior": [float(p) for p in self.prior],
+            "visits": [int(v) for v in self.visits],
+            "action_values": [None if np.isnan(v) else float(v) for v in self.action_values],
+            "proven": self.proven,
+            "principal_variation": list(self.principal_variation),
+            "simulations": self.simulations,
+        }
+
+
+class Agent:
+    """Weights with their game. The network is built when a position is first evaluated."""
+
+    def __init__(self, name: str, weights: Weights, config: Config, info: dict[str, Any], device: str = "auto") -> None:
+        """Raises AgentError when the game that the configuration names does not exist here."""
+        try:
+            self.game: Game = envs.make(config.env)
+        except ValueError as error:
+            raise AgentError(f"agent {name!r}: {error}") from error
+        self.name, self.weights, self.config, self.info = name, weights, config, info
+        self.device = device
+        self._evaluators: dict[int, Evaluator] = {}
+        self._search: Search | None = None
+
+    def evaluator(self, batch_size: int) -> Evaluator:
+        """The network for batches of up to ``batch_size`` positions; one is kept for each size.
+
+        Raises AgentError when the weights do not fit the network that the configuration describes, or when the
+        device does not exist.
+        """
+        if batch_size not in self._evaluators:
+            from rl.inference import EXACT, Evaluator
+
+            # A format pinned for the training machine may not exist here. One position at a time gains little from
+            # the choice, and an analysis should come out the same on every run.
+            config = self.config.inference.model_copy(update={"format": EXACT.name if batch_size == 1 else "auto"})
+            try:
+                evaluator = Evaluator(self.config.net, self.game, config, batch_size, device=self.device)
+                evaluator.load(self.weights)
+            except ValueError as error:
+                raise AgentError(f"agent {self.name!r} ({self.game.env_id}): {error}") from error
+            self._evaluators[batch_size] = evaluator
+        return self._evaluators[batch_size]
+
+    def network(self) -> PolicyValueNet:
+        """The torch network with these weights, on the CPU, in evaluation mode; AgentError when they do not fit."""
+        import torch
+
+        from rl import nets
+
+        try:
+            net = nets.build(self.config.net, self.game)
+            net.load_state_dict({name: torch.from_numpy(np.array(t)) for name, t in self.weights.tensors.items()})
+        except (ValueError, RuntimeError) as error:
+            raise AgentError(f"agent {self.name!r} ({self.game.env_id}): {error}") from error
+        return net.eval()
+
+    def player(self, simulations: int | None = None, *, lanes: int = 64, seed: int = 0) -> AgentPlayer:
+        """This agent as a player of many games at once; ``simulations`` 0 is the network alone, None the config's."""
+        budget = self.config.search.simulations if simulations is None else simulations
+        return AgentPlayer(
+            self.game, self.evaluator(lanes), self.config.search, budget, name=self.name, lanes=lanes, seed=seed
+        )
+
+    def analyse(self, moves: Sequence[int] = (), simulations: int | None = None) -> Analysis:
+        """The agent's opinion after ``moves`` from the initial position.
+
+        ``simulations``: None means as many as in training, 0 the network alone. Raises ValueError, in one sentence,
+        when a move is illegal, the game has ended, or ``simulations`` is negative.
+        """
+        return self.analyse_state(self.position(moves), simulations)
+
+    def position(self, moves: Sequence[int]) -> np.ndarray:
+        """The state [S] after ``moves``. Raises ValueError when one is illegal or the game has ended."""
+        state = self.game.replay(moves)
+        if state[STATUS] != ONGOING:
+            raise ValueError(f"the game has ended after {int(state[PLY])} moves; there is no move to choose")
+        return state
+
+    def analyse_state(self, state: np.ndarray, simulations: int | None = None) -> Analysis:
+        """The same for the state vector [S] int64 of an ongoing game."""
+        budget = self.config.search.simulations if simulations is None else simulations
+        if budget < 0:
+            raise ValueError(f"simulations must be 0 (the network alone) or more, not {budget}")
+        if self._search is None or self._search.max_simulations < budget:
+            self._search = Search(self.game, self.config.search, lanes=1, seed=0, max_simulations=max(budget, 1))
+        found = self._search.run(state[None], self.evaluator(1), simulations=budget)
+        action = int(found.action[0])
+        wdl = found.wdl[0]
+        return Analysis(
+            action=action,
+            policy=found.policy[0],
+            value=float(np.clip(wdl[0] - wdl[2], -1.0, 1.0)),
+            wdl=wdl,
+            prior=found.prior[0],
+            visits=found.visits[0],
+            action_values=found.action_value[0],
+            proven=PROVEN.get(int(found.proven[0])),
+            principal_variation=_principal_variation(self._search.tree, action) if budget else (action,),
+            simulations=budget,
+        )
+
+
+def _principal_variation(tree: Tree, action: int) -> tuple[int, ...]:
+    """``action`` and the most visited moves after it in lane 0."""
+    line = [action]
+    node = int(tree.child[0, 0, action])
+    while node >= 0:
+        children = tree.child[0, node]
+        visits = np.where(children >= 0, tree.visits[0, children], 0)
+        if visits.max() == 0:
+            break
+        line.append(int(visits.argmax()))
+        node = int(children[line[-1]])
+    return tuple(line)
+
+
+def locate(name: str | Path) -> Path:
+    """The file behind an agent's name: a model that ships, a run folder, a checkpoint folder or a .safetensors file.
+
+    Raises AgentError, in one sentence, when there is none.
+    """
+    if isinstance(name, str) and name in models.names():
+        return models.path(name)
+    if not Path(name).exists():
+        shipped = f"a model that ships ({', '.join(models.names())})" if models.names() else "a model that ships"
+        raise AgentError(
+            f"no agent {str(name)!r}: it is neither {shipped} nor a run folder, checkpoint folder or .safetensors file"
+        )
+    return resolve(name)
+
+
+def load(name: str | Path, device: str = "auto") -> Agent:
+    """The agent of this name, run folder, checkpoint folder or file. Raises AgentError, in one sentence."""
+    loaded = load_agent(locate(name))
+    return Agent(str(name), loaded.weights, loaded.config, loaded.info, device)

@@ -1,0 +1,314 @@
+"""What users type: ``fuseki train | eval | play | analyse | bench | export | plot | models | envs``.
+
+torch and ray are imported by the commands that need them, after the input has been checked as far as it can be without
+them. ``console.py`` holds what the commands share: output, progress, errors and exit statuses.
+"""
+
+from __future__ import annotations
+
+import enum
+import importlib.util
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rl.console import (
+    Commands,
+    WrongInput,
+    check_writable,
+    progress_bar,
+    show,
+    unwritable,
+    user_input,
+    while_running,
+)
+
+if TYPE_CHECKING:
+    from envs.game import Game
+    from rl.agent import Agent
+
+app = typer.Typer(
+    cls=Commands, add_completion=False, pretty_exceptions_enable=False, help="Reinforcement learning by self-play."
+)
+
+AgentArgument = Annotated[
+    str, typer.Argument(metavar="AGENT", help="Run folder, checkpoint folder, .safetensors file, or a model's name.")
+]
+Simulations = Annotated[
+    int | None, typer.Option(min=0, help="Simulations a move; 0: the network alone; default: as in training.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on standard output.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+
+
+def load_agent(name: str, device: str = "auto") -> Agent:
+    from rl.agent import load
+
+    with while_running():
+        return load(name, device)
+
+
+def parse_moves(text: str, game: Game) -> list[int]:
+    """Moves from "3,3,2" or from the game's own names ("d4,pass")."""
+    names = {name.lower(): action for action, name in enumerate(game.action_names)}
+    moves = []
+    for word in (w.strip() for w in text.split(",") if w.strip()):
+        if word.lower() in names:
+            moves.append(names[word.lower()])
+        elif word.isascii() and word.lstrip("-").isdigit():
+            moves.append(int(word))
+        else:
+            raise WrongInput(f"--moves: {word!r} is not a move of {game.title}; write numbers such as 3,3,2")
+    return moves
+
+
+@app.callback()
+def setup(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more on standard error.")] = False,
+) -> None:
+    """Reinforcement learning by self-play: train, evaluate and play agents."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING,
+        stream=sys.stderr,
+        format="%(asctime)s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+    )
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Configuration file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key.sub=value]...", help="Settings that replace the file's.")
+    ] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Folder of the run; default: runs/CONFIG-DATE-TIME.", show_default=False)
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run-dir.")] = False,
+    serial: Annotated[bool, typer.Option("--serial", help="The whole cycle in this process, without Ray.")] = False,
+) -> None:
+    """Train an agent."""
+    from rl.config import load_config
+
+    with user_input():
+        resolved = load_config(config, overrides or [])
+        import envs
+
+        envs.make(resolved.env)
+    if resume and run_dir is None:
+        raise WrongInput("--resume needs --run-dir, the folder of the run to go on with")
+    folder = run_dir or Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    check_writable(folder)
+    from rl import runtime
+
+    with while_running():
+        runtime.train(resolved, folder, resume=resume, serial=serial)
+
+
+class Seats(enum.StrEnum):
+    both = "both"
+    first = "first"
+    second = "second"
+
+
+@app.command("eval")
+def evaluate(
+    agent: AgentArgument,
+    against: Annotated[
+        str,
+        typer.Option(metavar="OPPONENT", help="random, mcts:400, solver, another AGENT, or truth (solved positions)."),
+    ],
+    games: Annotated[int, typer.Option(min=1, help="Games to play; each opening is played from both seats.")] = 100,
+    simulations: Simulations = None,
+    openings: Annotated[
+        str, typer.Option(metavar="varied|PLIES", help="Random moves before the players take over.")
+    ] = "varied",
+    seats: Annotated[Seats, typer.Option(help="Seat of the agent.")] = Seats.both,
+    split: Annotated[str, typer.Option(help="Part of the truth set, for --against truth.")] = "test",
+    seed: int = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Measure an agent: games against an opponent, or moves against solver truth."""
+    from rl.evaluation.players import parse_opponent
+
+    if openings != "varied" and not (openings.isascii() and openings.isdigit()):
+        raise WrongInput(f"--openings must be 'varied' or a number of random moves, not {openings!r}")
+    with user_input():
+        opponent = parse_opponent(against)
+    if opponent.kind == "agent" and against != "truth":
+        from rl.agent import locate
+
+        with while_running():
+            locate(against)
+    loaded = load_agent(agent, device)
+    from rl.evaluation.evaluate import evaluate as run
+
+    with while_running(), progress_bar(f"{agent} against {against}", games, hidden=against == "truth") as progress:
+        result = run(
+            loaded,
+            against,
+            games=games,
+            simulations=simulations,
+            seed=seed,
+            openings="varied" if openings == "varied" else int(openings),
+            seats=seats.value,
+            split=split,
+            progress=progress,
+        )
+    show(result, as_json)
+
+
+@app.command()
+def play(
+    agent: AgentArgument,
+    simulations: Simulations = None,
+    second: Annotated[bool, typer.Option("--second", help="The agent moves first.")] = False,
+    device: Device = "auto",
+) -> None:
+    """Play against an agent in the terminal."""
+    loaded = load_agent(agent, device)
+    from rl.play.terminal import play as run
+
+    with while_running():
+        run(loaded, simulations, human_first=not second)
+
+
+@app.command()
+def analyse(
+    agent: AgentArgument,
+    moves: Annotated[str, typer.Option(help="Moves from the initial position, such as 3,3,2.")] = "",
+    simulations: Simulations = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """An agent's move, policy and value (for the side to move) in a position."""
+    loaded = load_agent(agent, device)
+    with user_input():
+        state = loaded.position(parse_moves(moves, loaded.game))
+    with while_running():
+        result = loaded.analyse_state(state, simulations).to_dict(loaded.game)
+    if not as_json:
+        print(loaded.game.render(state), end="\n\n")
+    show(result, as_json)
+
+
+class BenchKind(enum.StrEnum):
+    selfplay = "selfplay"
+    learner = "learner"
+    broadcast = "broadcast"
+    search = "search"
+
+
+@app.command()
+def bench(
+    kind: BenchKind,
+    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG.yaml]", help="Default: connect_four's.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value]...")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure throughput against what this machine can do at best."""
+    from rl.config import load_config, parse_config
+
+    with user_input():
+        if config is None:
+            resolved = parse_config(BENCH_CONFIG, "the benchmark's default")
+        else:
+            resolved = load_config(config, overrides or [])
+        import envs
+
+        envs.make(resolved.env)
+    from rl import bench as benchmarks
+
+    with while_running():
+        result = benchmarks.run(kind.value, resolved)
+    show(result, as_json)
+
+
+BENCH_CONFIG: dict[str, Any] = {
+    "env": "connect_four",
+    "net": {"encoder": {"kind": "resnet"}},
+    "run": {"minutes": 1},
+}
+
+
+class ExportFormat(enum.StrEnum):
+    onnx = "onnx"
+    safetensors = "safetensors"
+
+
+@app.command()
+def export(
+    agent: AgentArgument,
+    out: Annotated[Path, typer.Option(help="File to write.")],
+    format: Annotated[
+        ExportFormat, typer.Option("--format", help="onnx: checked against torch; safetensors: an AGENT.")
+    ],
+) -> None:
+    """Write an agent to one file."""
+    loaded = load_agent(agent)
+    check_writable(out.parent)
+    try:
+        if format is ExportFormat.safetensors:
+            from rl.weights import save_agent
+
+            save_agent(out, loaded.weights, loaded.config, loaded.info)
+        else:
+            from rl.export import export_onnx
+
+            with while_running():
+                export_onnx(loaded.network(), loaded.game, out)
+    except ImportError as error:
+        raise WrongInput(str(error)) from error
+    except OSError as error:
+        raise unwritable(out, error) from error
+    print(f"wrote {out} ({out.stat().st_size:,} bytes)")
+
+
+@app.command()
+def plot(
+    run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Folders of one or several runs.")],
+    out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("curves.png"),
+) -> None:
+    """Draw the learning curves of runs into one picture."""
+    for folder in run_dirs:
+        if not (folder / "metrics.jsonl").is_file():
+            raise WrongInput(f"{str(folder)!r} is no run folder: it holds no metrics.jsonl")
+    check_writable(out.parent)
+    if importlib.util.find_spec("matplotlib") is None:
+        raise WrongInput("plotting needs matplotlib: pip install 'fuseki[plot]'")
+    from rl.plot import plot_runs
+
+    with user_input():
+        plot_runs(run_dirs, out)
+    print(f"wrote {out}")
+
+
+@app.command("models")
+def list_models(as_json: Json = False) -> None:
+    """Models that ship with the package, with what was measured of each."""
+    from rl import models
+
+    cards = {name: models.card(name) for name in models.names()}
+    if as_json:
+        print(json.dumps(cards))
+        return
+    if not cards:
+        print("no models ship with this version", file=sys.stderr)
+    for name, card in cards.items():
+        print(f"{name}: {card.get('result', 'no measured result')}")
+
+
+@app.command("envs")
+def list_envs() -> None:
+    """Games that ship with the package."""
+    import envs
+
+    for env_id in envs.GAMES:
+        game = envs.make(env_id)
+        print(f"{env_id:15} {game.title}, board {'×'.join(map(str, game.board_shape))}, {game.num_actions} actions")

@@ -1,0 +1,51 @@
+"""Networks: an encoder (mlp, resnet, transformer), a policy head and a value head.
+
+``build(config, game)`` gives a :class:`PolicyValueNet`; with "points" games and a resnet or a transformer with
+relative positions, the same weights play any board size.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from envs.game import Game
+from rl.config import MLPConfig, NetConfig, ResNetConfig
+from rl.nets.heads import policy_head, value_head
+from rl.nets.layers import count_parameters, fold, foldable
+from rl.nets.mlp import MLPEncoder
+from rl.nets.resnet import ResNetEncoder
+from rl.nets.transformer import TransformerEncoder
+
+__all__ = ["PolicyValueNet", "build", "count_parameters", "fold", "foldable"]
+
+
+class PolicyValueNet(nn.Module):
+    """Planes [N, C, H, W] → policy logits [N, A] (unmasked) and wdl logits [N, 3] of the side to move.
+
+    ``encoder`` maps planes to features [N, width, H, W] (mlp: [N, width]), which both heads read.
+    """
+
+    def __init__(self, encoder: nn.Module, policy: nn.Module, value: nn.Module):
+        super().__init__()
+        self.encoder, self.policy, self.value = encoder, policy, value
+
+    def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self.encoder(planes)
+        return self.policy(features), self.value(features)
+
+
+def build(config: NetConfig, game: Game) -> PolicyValueNet:
+    """A network with new weights, drawn from torch's global generator, in training mode, float32, on the CPU.
+
+    Raises ValueError when the configuration cannot serve the game's board or actions.
+    """
+    encoder: MLPEncoder | ResNetEncoder | TransformerEncoder
+    if isinstance(config.encoder, MLPConfig):
+        planes, height, width = game.plane_shape
+        encoder = MLPEncoder(config.encoder, planes * height * width)
+    elif isinstance(config.encoder, ResNetConfig):
+        encoder = ResNetEncoder(config.encoder, game.num_planes)
+    else:
+        encoder = TransformerEncoder(config.encoder, game.num_planes, game.board_shape)
+    return PolicyValueNet(encoder, policy_head(config, game, encoder.width), value_head(config, game, encoder.width))

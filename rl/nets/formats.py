@@ -1,0 +1,77 @@
+"""The formats in which a network can be run for inference: number type, memory layout, folded, compiled."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+import shutil
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from rl.nets.layers import fold, foldable
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Format:
+    """How the network is run; ``name`` is what logs show and what pins it."""
+
+    dtype: str  # a key of DTYPES
+    channels_last: bool
+    folded: bool = False
+    compiled: bool = False
+
+    @property
+    def name(self) -> str:
+        layout = "nhwc" if self.channels_last else "nchw"
+        return f"{self.dtype}-{layout}" + "-folded" * self.folded + "-compiled" * self.compiled
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+EXACT = Format("float32", channels_last=False)
+
+
+class Runner:
+    """The network in one format on one device; ``update`` writes new weights in place, so compiled code stays valid."""
+
+    def __init__(self, fmt: Format, net: nn.Module, device: torch.device):
+        self.format = fmt
+        self.device = device
+        form = fold(net) if fmt.folded else copy.deepcopy(net).eval()
+        form = form.requires_grad_(False).to(device, DTYPES[fmt.dtype])
+        self.net = form.to(memory_format=fmt.memory_format)  # type: ignore[call-overload]  # missing in torch's stubs
+        # Static shapes: the evaluator pads to its batch size for compiled code.
+        self.run = torch.compile(self.net, dynamic=False) if fmt.compiled else self.net
+
+    @torch.no_grad()
+    def update(self, net: nn.Module) -> None:
+        source = (fold(net) if self.format.folded else net).state_dict()
+        for name, tensor in self.net.state_dict().items():
+            tensor.copy_(source[name])
+
+    def convert(self, planes: torch.Tensor) -> torch.Tensor:
+        """Float32 planes [n, C, H, W] in this format, on the device."""
+        dtype, layout = DTYPES[self.format.dtype], self.format.memory_format
+        return planes.to(self.device, dtype, non_blocking=True, memory_format=layout)
+
+
+def formats(net: nn.Module, device: torch.device) -> list[Format]:
+    """Every way in which ``net`` can run on ``device``; the first is EXACT."""
+    dtypes = ["float32", "bfloat16", "float16"] if device.type == "cuda" else ["float32", "bfloat16"]
+    layouts = [False, True] if any(isinstance(m, nn.Conv2d) for m in net.modules()) else [False]
+    folds = [False, True] if foldable(net) else [False]
+    eager = [Format(d, last, folded) for d in dtypes for last in layouts for folded in folds]
+    return eager + ([replace(f, compiled=True) for f in eager] if has_compiler(device) else [])
+
+
+def has_compiler(device: torch.device) -> bool:
+    """Whether torch.compile has what it needs here: Triton for CUDA, a C++ compiler for a CPU."""
+    if device.type == "cuda":
+        return importlib.util.find_spec("triton") is not None
+    return any(shutil.which(name) for name in ("g++", "clang++", "cl"))

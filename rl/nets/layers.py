@@ -1,0 +1,137 @@
+"""Layers shared by the encoders and heads.
+
+The rule that inference relies on: a convolution followed by a normalisation is always one :class:`ConvNorm`,
+and nothing else may stand between the two. So folding batch norm into the convolution is exact and needs no
+knowledge of the architecture.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import TypeVar
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from rl.config import Activation, Normalisation
+
+M = TypeVar("M", bound=nn.Module)
+
+HEAD_STD = 0.01  # of the last layer's weights in each head: the first policy is near uniform, the first value near even
+GROUP_SIZE = 8  # channels in one group of group norm, at least
+
+
+def activation(name: Activation) -> nn.Module:
+    """The activation of that name; in place where autograd allows it, which saves a pass through memory."""
+    match name:
+        case "relu":
+            return nn.ReLU(inplace=True)
+        case "leaky_relu":
+            return nn.LeakyReLU(0.01, inplace=True)
+        case "gelu":
+            return nn.GELU()
+        case "silu":
+            return nn.SiLU()
+        case "mish":
+            return nn.Mish()
+        case "tanh":
+            return nn.Tanh()
+
+
+def groups(channels: int) -> int:
+    """The largest number of groups that divides ``channels`` into groups of GROUP_SIZE or more."""
+    return max((g for g in range(1, channels // GROUP_SIZE + 1) if channels % g == 0), default=1)
+
+
+def norm2d(kind: Normalisation, channels: int) -> nn.Module:
+    """Normalisation of [N, channels, H, W]. "layer" is over one row's channels and points together."""
+    match kind:
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "layer":
+            return nn.GroupNorm(1, channels)
+        case "group":
+            return nn.GroupNorm(groups(channels), channels)
+        case "none":
+            return nn.Identity()
+
+
+class ConvNorm(nn.Module):
+    """Convolution with zero padding, then normalisation: [N, inputs, H, W] → [N, outputs, H, W]."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, normalisation: Normalisation):
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=normalisation == "none")
+        self.norm = norm2d(normalisation, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.conv(x))
+
+    def zero(self) -> None:
+        """Make the output 0 for every input: a residual branch that ends so starts as the identity."""
+        last = self.conv if isinstance(self.norm, nn.Identity) else self.norm
+        nn.init.zeros_(last.weight)  # type: ignore[arg-type]
+
+
+def pool(x: torch.Tensor) -> torch.Tensor:
+    """Board-wide summary [N, 3·C] of features [N, C, H, W]: mean, mean scaled by board size, maximum.
+
+    KataGo (Wu 2019, §3.3): the scaled mean lets one net serve several board sizes, as sums over the board grow with it.
+    """
+    mean = x.mean((2, 3))
+    side = math.sqrt(x.shape[2] * x.shape[3])
+    if x.device.type == "cpu" and x.dtype == torch.bfloat16:  # amax is up to ten times slower there (torch 2.13)
+        maximum = F.adaptive_max_pool2d(x, 1).flatten(1)
+    else:
+        maximum = x.amax((2, 3))
+    return torch.cat((mean, mean * ((side - 14.0) / 10.0), maximum), 1)
+
+
+class PooledBias(nn.Module):
+    """A bias for each output channel, computed from the whole board: [N, inputs, H, W] → [N, outputs, 1, 1]."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__()
+        self.linear = nn.Linear(3 * inputs, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.linear(pool(x))[:, :, None, None]
+
+
+def initialise(module: nn.Module) -> None:
+    """He initialisation of every convolution and linear layer inside, biases 0 (He et al. 2015, §2.2)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def shrink(layer: nn.Conv2d | nn.Linear) -> None:
+    """Initialise the last layer of a head near 0."""
+    nn.init.normal_(layer.weight, std=HEAD_STD)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
+def foldable(net: nn.Module) -> bool:
+    """Whether there is a batch norm that :func:`fold` would take away."""
+    return any(isinstance(m, ConvNorm) and isinstance(m.norm, nn.BatchNorm2d) for m in net.modules())
+
+
+def fold(net: M) -> M:
+    """A copy of ``net`` in evaluation mode with every batch norm folded into its convolution. Exact up to rounding."""
+    net = copy.deepcopy(net).eval()
+    for module in net.modules():
+        if isinstance(module, ConvNorm) and isinstance(module.norm, nn.BatchNorm2d):
+            module.conv = fuse_conv_bn_eval(module.conv, module.norm)
+            module.norm = nn.Identity()
+    return net
+
+
+def count_parameters(net: nn.Module) -> int:
+    """Trainable numbers in the network."""
+    return sum(p.numel() for p in net.parameters() if p.requires_grad)

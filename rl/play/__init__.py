@@ -1,0 +1,1 @@
+"""One agent, several doors: ``terminal.py`` is a game in the terminal."""

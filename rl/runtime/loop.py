@@ -1,0 +1,94 @@
+"""READ FIRST: the whole cycle in one process.
+
+    envs ──► actors ──► experience ──► learner ──► weights ──┐
+               ▲                                             │
+               └────────────── newest version ◄──────────────┘
+
+``run_lockstep`` is the cycle: play, add, train, publish, again. With ``LocalActors`` everything happens in this
+process; ``on_ray.RayActors`` gives it actors in other processes, in lock step all the same. Nothing in it depends on
+time or on the order in which anything else happens, so a run that was killed and resumed ends with bit-identical
+weights. ``on_ray.run_async`` is the same cycle without the lock step.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rl.actors.worker import SelfPlayWorker, actor_seed
+from rl.config import Config
+from rl.evaluation.examiner import Examiner
+from rl.records import SelfPlayReport, Tensors, Weights
+from rl.runtime.session import Session, summarise, write_checkpoint
+from rl.trainer import Trainer
+
+
+class Actors(Protocol):
+    """Some actors that play in lock step."""
+
+    def use(self, weights: Weights) -> None: ...
+    def play(self, moves: int) -> list[SelfPlayReport]: ...
+    def state(self) -> list[tuple[Tensors, dict]]: ...
+    def restore(self, weights: Weights, states: list[tuple[Tensors, dict]]) -> None: ...
+
+
+class LocalActors:
+    """One actor, in this process."""
+
+    def __init__(self, config: Config):
+        self.worker = SelfPlayWorker(config, actor_seed(config.seed, 0))
+
+    def use(self, weights: Weights) -> None:
+        self.worker.use(weights)
+
+    def play(self, moves: int) -> list[SelfPlayReport]:
+        return [self.worker.play(moves)]
+
+    def state(self) -> list[tuple[Tensors, dict]]:
+        return [self.worker.state()]
+
+    def restore(self, weights: Weights, states: list[tuple[Tensors, dict]]) -> None:
+        self.worker.restore(weights, *states[0])
+
+
+def run_lockstep(session: Session, actors: Actors) -> None:
+    """Drive a run to the end of its budget, or from where its checkpoint stands."""
+    config = session.config
+    trainer = Trainer(config)
+    examiner = Examiner(config)
+    weights = trainer.weights()
+    if session.restored is not None:
+        parts, state = session.restored.parts, session.restored.state
+        trainer.restore(parts, state)
+        weights = trainer.weights()
+        actors.restore(weights, [(parts[f"actor-{i}"], s) for i, s in enumerate(state["actors"])])
+    else:
+        actors.use(weights)
+    while session.used() < 1.0 and not session.stopping:
+        for report in actors.play(config.run.sync_moves):
+            session.played(report)
+            session.finished(summarise(report.games))
+            trainer.add(report.games)
+        measures = trainer.train(trainer.steps_allowed(), session.used())
+        if measures:
+            weights = trainer.weights()
+            actors.use(weights)
+        session.learned(weights.version, measures)
+        session.log(trainer.status() | {"weights/version": weights.version})
+        if session.checkpoint_due():
+            checkpoint(session, trainer, actors, weights)
+        if session.examination_due():
+            session.examination_begun()
+            session.examined(examiner.examine(weights))
+    checkpoint(session, trainer, actors, weights)
+    if not session.stopping:
+        session.examined(examiner.examine(weights))
+
+
+def checkpoint(session: Session, trainer: Trainer, actors: Actors, weights: Weights) -> None:
+    """Everything between two iterations: learner, experience, games in flight, random streams, the book."""
+    parts, state = trainer.state()
+    states = actors.state()
+    parts |= {f"actor-{i}": tensors for i, (tensors, _) in enumerate(states)}
+    state["actors"] = [rest for _, rest in states]
+    write_checkpoint(session.config, session.checkpoints, parts, state, weights, session.book())
+    session.checkpoint_done()

@@ -1,0 +1,381 @@
+"""The cycle on a Ray cluster: the parts of ``loop.py`` as processes, every edge wired in ``run_async``.
+
+Data never passes through the driver. An actor's finished games go by reference from the actor to the learner, the
+learner's weights by reference from the object store of its node to the actors', one copy a node.
+
+Backpressure, both ways: the learner trains only as far as the reuse rule allows (``Trainer.steps_allowed``), and
+actors are not given new work while more than ``BACKLOG`` publishing periods of updates wait to be done.
+
+Deaths: a dead actor (or evaluator) is replaced and plays on with the newest weights; a dead learner comes back from
+the last checkpoint, and the counters and curves with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, OwnerDiedError, RayActorError
+
+from rl.actors.worker import SelfPlayWorker, actor_seed
+from rl.config import Config
+from rl.evaluation.examiner import Examination, Examiner
+from rl.records import GameRecord, SelfPlayReport, Tensors, Weights
+from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
+from rl.runtime.session import Session, summarise, write_checkpoint
+from rl.trainer import Trainer
+
+log = logging.getLogger(__name__)
+
+PLAY_SECONDS = 2.0  # length of one stretch of play: how long an actor goes without looking for new weights
+BACKLOG = 4  # publishing periods of allowed updates beyond which actors wait for the learner
+WAIT_SECONDS = 1.0  # the driver looks at the clock and at Ctrl-C this often
+MAX_RESTARTS_A_MINUTE = 20  # more than this is no accident: give up instead of looping
+PROCESS_LOST = (RayActorError, ActorDiedError, ActorUnavailableError, ObjectLostError, OwnerDiedError)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who gets what of the cluster."""
+
+    actors: int
+    actor_gpus: float
+    learner_threads: int
+    learner_gpus: float
+
+
+def plan(config: Config, resources: dict[str, float]) -> Plan:
+    """Divide the cluster's resources.
+
+    On up to two cores everything shares them. Beyond that a learner without a GPU gets a quarter of the cores (an
+    update costs about as much as three to four evaluations a row, times the reuse), and each actor gets one core.
+    One GPU is shared, the learner's share being a quarter; of several, the learner has one for itself.
+    """
+    cores, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
+    threads = max(1, cores // 4) if gpus == 0 else 1
+    actors = cores if cores <= 2 else cores - threads
+    if config.run.actors != "auto":
+        actors = config.run.actors
+    learner_gpus = 0.0 if gpus == 0 else (0.25 if gpus < 2 else 1.0)
+    # Fractions are rounded down: a share of 0.333 for three must fit into what is left.
+    share = math.floor(1000 * (gpus - learner_gpus) / max(1, actors)) / 1000
+    return Plan(max(1, actors), share, threads, learner_gpus)
+
+
+@ray.remote
+class RayActor:
+    """rl.actors.SelfPlayWorker in a process of its own."""
+
+    def __init__(self, config: Config, seed: int):
+        _threads(1)
+        self.worker = SelfPlayWorker(config, seed)
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    @ray.method(num_returns=2)
+    def play(
+        self, weights: Weights | None, moves: int | None, seconds: float
+    ) -> tuple[tuple[SelfPlayReport, dict[str, float]], list[GameRecord]]:
+        """(The report without its games, their summary) and, apart, the games: only the learner fetches those."""
+        if weights is not None:
+            self.worker.use(weights)
+        report = self.worker.play(moves, seconds)
+        games = list(report.games)
+        report.games.clear()
+        return (report, summarise(games)), games
+
+    def play_in_step(self, weights: Weights | None, moves: int) -> SelfPlayReport:
+        if weights is not None:
+            self.worker.use(weights)
+        return self.worker.play(moves)
+
+    def state(self) -> tuple[Tensors, dict]:
+        return self.worker.state()
+
+    def restore(self, weights: Weights, tensors: Tensors, state: dict) -> None:
+        self.worker.restore(weights, tensors, state)
+
+
+@ray.remote
+class RayLearner:
+    """rl.trainer.Trainer in a process of its own, which also writes the checkpoints."""
+
+    def __init__(self, config: Config, threads: int, checkpoint: str | None):
+        _threads(threads)
+        self.config = config
+        self.trainer = Trainer(config)
+        if checkpoint is not None:
+            saved = load_checkpoint(checkpoint)
+            self.trainer.restore(saved.parts, saved.state)
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def add(self, games: list[GameRecord]) -> int:
+        """Take games in; returns the updates allowed now."""
+        self.trainer.add(games)
+        return self.trainer.steps_allowed()
+
+    @ray.method(num_returns=2)
+    def train(self, steps: int, progress: float) -> tuple[dict[str, Any], Weights]:
+        """Up to ``steps`` updates. Returns measures, status, version and steps allowed; and, apart, the weights."""
+        measures = self.trainer.train(steps, progress)
+        started = time.perf_counter()
+        weights = self.trainer.weights()
+        status = self.trainer.status() | {
+            "weights/version": weights.version,
+            "weights/bytes": sum(t.nbytes for t in weights.tensors.values()),
+            "weights/publish_seconds": time.perf_counter() - started,
+        }
+        reply = {"measures": measures, "status": status, "version": weights.version}
+        return reply | {"allowed": self.trainer.steps_allowed()}, weights
+
+    def checkpoint(self, root: str, book: dict) -> str:
+        parts, state = self.trainer.state()
+        return write_checkpoint(self.config, root, parts, state, self.trainer.weights(), book)
+
+
+@ray.remote
+class RayExaminer:
+    """rl.evaluation.Examiner in a process of its own."""
+
+    def __init__(self, config: Config):
+        _threads(1)
+        self.examiner = Examiner(config)
+
+    def examine(self, weights: Weights) -> Examination:
+        return self.examiner.examine(weights)
+
+
+def _threads(count: int) -> None:
+    import torch
+
+    torch.set_num_threads(count)
+
+
+class RayActors:
+    """Several actors in lock step, for ``loop.run_lockstep``."""
+
+    def __init__(self, config: Config, placed: Plan):
+        self.config = config
+        self.actors = [
+            RayActor.options(num_gpus=placed.actor_gpus).remote(config, actor_seed(config.seed, i))
+            for i in range(placed.actors)
+        ]
+        self._new: Any = None
+
+    def use(self, weights: Weights) -> None:
+        self._new = ray.put(weights)
+
+    def play(self, moves: int) -> list[SelfPlayReport]:
+        calls = [a.play_in_step.remote(self._new, moves) for a in self.actors]
+        self._new = None
+        return ray.get(calls)
+
+    def state(self) -> list[tuple[Tensors, dict]]:
+        return ray.get([a.state.remote() for a in self.actors])
+
+    def restore(self, weights: Weights, states: list[tuple[Tensors, dict]]) -> None:
+        stored = ray.put(weights)
+        ray.get([a.restore.remote(stored, *s) for a, s in zip(self.actors, states, strict=True)])
+
+
+def run_async(session: Session) -> None:
+    """Drive a run on the cluster until its budget is used or it is asked to stop. All edges are here.
+
+    actor ──(summary)──────────────► driver: counts, and gives the actor its next stretch
+    actor ──(games, by reference)──► learner.add ──(updates allowed)──► driver: lets the learner train
+    learner.train ──(measures)─────► driver: logs
+    learner.train ──(weights, by reference)──► actors, examiner
+    """
+    drive = Driver(session)
+    drive.save()  # whatever dies first, there is a checkpoint to come back to
+    while session.used() < 1.0 and not session.stopping:
+        drive.hand_out_work()
+        for call in drive.wait():
+            match call.kind:
+                case "play":
+                    drive.take_play(call)
+                case "add":
+                    drive.take_allowance(call)
+                case "train":
+                    drive.take_training(call)
+                case "examine":
+                    drive.take_examination(call)
+        if session.log_due():
+            session.log(drive.status())
+        if session.checkpoint_due():
+            drive.save()
+    drive.finish()
+
+
+@dataclass
+class Call:
+    """A remote call under way."""
+
+    kind: str
+    worker: int  # index of the actor; 0 for the others
+    aside: Any = None  # the reference that is passed on without being fetched: games or weights
+
+
+class Driver:
+    """The driver's books: who is doing what, who has which weights, who died."""
+
+    def __init__(self, session: Session):
+        self.session, self.config = session, session.config
+        self.plan = plan(self.config, ray.cluster_resources())
+        log.info("%s", self.plan)
+        self.calls: dict[Any, Call] = {}
+        self.lives = [0] * self.plan.actors
+        self.restarts: list[float] = []  # times of all restarts
+        start = str(latest_checkpoint(session.checkpoints)) if session.restored else None
+        self.learner = self._new_learner(start)
+        self.actors = [self._new_actor(i) for i in range(self.plan.actors)]
+        self.examiner = self._new_examiner()
+        self.learner_status: dict[str, float] = {}
+        self._first_weights()
+
+    def _new_learner(self, checkpoint: str | None) -> Any:
+        gpus = self.plan.learner_gpus
+        return RayLearner.options(num_cpus=0, num_gpus=gpus).remote(self.config, self.plan.learner_threads, checkpoint)
+
+    def _new_actor(self, index: int) -> Any:
+        seed = actor_seed(self.config.seed, index, self.lives[index] + 1000 * bool(self.session.restored))
+        cores = 1 if self.plan.actors <= ray.cluster_resources().get("CPU", 1) else 0
+        return RayActor.options(num_cpus=cores, num_gpus=self.plan.actor_gpus).remote(self.config, seed)
+
+    def _new_examiner(self) -> Any:
+        return RayExaminer.options(num_cpus=0).remote(self.config)
+
+    def _first_weights(self) -> None:
+        """Ask a new learner for its weights and for what it may do; give them to everyone."""
+        reply, self.weights = self.learner.train.remote(0, self.session.used())
+        answer = ray.get(reply)
+        self.version, self.allowed, self.learner_status = answer["version"], answer["allowed"], answer["status"]
+        self.training = False
+        self.held = [-1] * self.plan.actors  # the version that each actor has
+
+    # What to do next
+
+    def hand_out_work(self) -> None:
+        """Give idle actors their next stretch, the learner its next updates, the examiner its next version."""
+        busy = {c.worker for c in self.calls.values() if c.kind == "play"}
+        limit = BACKLOG * self.config.learner.publish_every
+        if self.allowed < limit:
+            for index in range(self.plan.actors):
+                if index not in busy:
+                    self._play(index)
+        if not self.training and self.allowed > 0:
+            self.training = True
+            reply, weights = self.learner.train.remote(self.config.learner.publish_every, self.session.used())
+            self.calls[reply] = Call("train", 0, weights)
+        examining = any(c.kind == "examine" for c in self.calls.values())
+        if self.session.examination_due() and not examining:
+            self.session.examination_begun()
+            self.calls[self.examiner.examine.remote(self.weights)] = Call("examine", 0)
+
+    def _play(self, index: int) -> None:
+        news = self.weights if self.held[index] < self.version else None
+        self.held[index] = self.version
+        report, games = self.actors[index].play.remote(news, None, PLAY_SECONDS)
+        self.calls[report] = Call("play", index, games)
+
+    def wait(self) -> list[Call]:
+        """Calls that ended, their results in ``Call.aside`` beside the reference that is passed on."""
+        if not self.calls:
+            time.sleep(WAIT_SECONDS)  # only when the learner is done and every actor waits for the end
+            return []
+        ready, _ = ray.wait(list(self.calls), num_returns=1, timeout=WAIT_SECONDS)
+        done = []
+        for reference in ready:
+            call = self.calls.pop(reference)
+            try:
+                call.aside = (ray.get(reference), call.aside)
+            except PROCESS_LOST as error:
+                self._replace(call, error)
+            else:
+                done.append(call)
+        return done
+
+    # What came back
+
+    def take_play(self, call: Call) -> None:
+        (report, summary), games = call.aside
+        self.session.played(report)
+        self.session.finished(summary)
+        if summary["games"]:
+            self.calls[self.learner.add.remote(games)] = Call("add", 0)
+
+    def take_allowance(self, call: Call) -> None:
+        self.allowed, _ = call.aside
+
+    def take_training(self, call: Call) -> None:
+        reply, weights = call.aside
+        self.training = False
+        self.allowed, self.learner_status = reply["allowed"], reply["status"]
+        if reply["version"] > self.version:
+            self.version, self.weights = reply["version"], weights
+            self.session.learned(self.version, reply["measures"])
+
+    def take_examination(self, call: Call) -> None:
+        found, _ = call.aside
+        self.session.examined(found)
+
+    def status(self) -> dict[str, float]:
+        return self.learner_status | {
+            "selfplay/actors": self.plan.actors,
+            "selfplay/restarts": len(self.restarts),
+        }
+
+    # When something dies
+
+    def _replace(self, call: Call, error: Exception) -> None:
+        now = time.monotonic()
+        self.restarts.append(now)
+        if sum(now - t < 60 for t in self.restarts) > MAX_RESTARTS_A_MINUTE:
+            raise RuntimeError(f"processes keep dying, {len(self.restarts)} so far; the last: {error}") from error
+        if call.kind in ("add", "train"):
+            self._recover_learner()
+        elif call.kind == "examine":
+            self.session.progress.note("the examiner died and is replaced")
+            self.examiner = self._new_examiner()
+        else:
+            self.lives[call.worker] += 1
+            self.session.progress.note(f"actor {call.worker} died and is replaced")
+            self.actors[call.worker] = self._new_actor(call.worker)
+            self.held[call.worker] = -1
+
+    def _recover_learner(self) -> None:
+        """A new learner from the last checkpoint; the counters and curves go back to it too."""
+        newest = latest_checkpoint(self.session.checkpoints)
+        assert newest is not None, "a run saves a checkpoint before anything else"
+        self.session.progress.note(f"the learner died and comes back from {newest}")
+        # The dead one's other calls will fail too; games on their way to it are lost.
+        self.calls = {r: c for r, c in self.calls.items() if c.kind not in ("add", "train")}
+        ray.kill(self.learner)
+        self.session.rewind(load_checkpoint(newest).state)
+        self.learner = self._new_learner(str(newest))
+        self._first_weights()
+
+    # Checkpoints and the end
+
+    def save(self) -> None:
+        """A checkpoint by the learner, which has everything that matters."""
+        try:
+            ray.get(self.learner.checkpoint.remote(str(self.session.checkpoints), self.session.book()))
+        except PROCESS_LOST:
+            self._recover_learner()
+        self.session.checkpoint_done()
+
+    def finish(self) -> None:
+        """The last checkpoint and, unless the user asked to stop, the last examination."""
+        self.save()
+        if not self.session.stopping:
+            self.session.log(self.status())
+            self.session.examined(ray.get(self.examiner.examine.remote(self.weights)))

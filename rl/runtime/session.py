@@ -1,0 +1,236 @@
+"""What a run is, whoever drives it: its folder, its clock, its metrics and its checkpoints."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+import yaml
+
+from rl.config import Config, ConfigError, parse_config
+from rl.evaluation.examiner import Examination
+from rl.records import GameRecord, SelfPlayReport, Tensors, Weights
+from rl.runtime.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from rl.runtime.metrics import MetricsLog, trim
+from rl.runtime.progress import Progress
+
+log = logging.getLogger(__name__)
+
+MUST_MATCH = ("env", "net", "search", "selfplay")  # of a resumed run: the shapes in its checkpoint depend on them
+LOG_SECONDS = 5.0  # between two rows of metrics in async mode
+
+
+@dataclass
+class Clock:
+    """The one clock of a run; every row of metrics carries it."""
+
+    env_steps: int = 0  # moves played
+    games: int = 0  # games finished
+    learner_steps: int = 0
+    evaluations: int = 0  # positions evaluated by self-play networks
+    seconds: float = 0.0  # wall time, resumed sessions added up
+
+
+class Session:
+    """Opens a run's folder, new or to be resumed, and keeps its books while it is driven."""
+
+    def __init__(self, config: Config, run_dir: Path, resume: bool):
+        """Raises ConfigError, in one sentence, when the folder does not fit what was asked for."""
+        self.config, self.run_dir = config, Path(run_dir)
+        self.checkpoints = self.run_dir / "checkpoints"
+        newest = latest_checkpoint(self.checkpoints)
+        if resume and newest is None:
+            raise ConfigError(f"there is no checkpoint to resume in {str(run_dir)!r}; leave out --resume to begin anew")
+        if newest is not None and not resume:
+            raise ConfigError(f"{str(run_dir)!r} holds a run already; add --resume or choose another --run-dir")
+        self.restored: Checkpoint | None = None
+        self.clock = Clock()
+        if newest is not None:
+            self._check_same_run()
+            self.restored = load_checkpoint(newest)
+            self.clock = Clock(**self.restored.state["clock"])
+            trim(self.run_dir, self.clock.learner_steps)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        (self.run_dir / "config.yaml").write_text(config.to_yaml())
+        wandb_id = self.restored.state["wandb_run_id"] if self.restored else None
+        self.metrics = MetricsLog(self.run_dir, config, wandb_id)
+        self.progress = Progress(config)
+        self._before = self.clock.seconds  # of earlier sessions
+        self._started = time.monotonic()
+        self._checkpointed = self._examined = self._logged = self._started
+        self.stopping = False  # asked to end by Ctrl-C or SIGTERM
+        self._handlers: dict[signal.Signals, Any] = {}
+        self._stretch = Stretch()
+        self._latest: dict[str, float] = {}
+
+    def _check_same_run(self) -> None:
+        path = self.run_dir / "config.yaml"
+        old = parse_config(yaml.safe_load(path.read_text()), str(path))
+        for section in MUST_MATCH:
+            if getattr(old, section) != getattr(self.config, section):
+                raise ConfigError(f"{section!r} differs from the run in {str(self.run_dir)!r}, which cannot be resumed")
+
+    def __enter__(self) -> Session:
+        self.progress.__enter__()
+        if threading.current_thread() is threading.main_thread():
+            self._handlers = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        """The first Ctrl-C (or SIGTERM) lets the iteration end and saves a checkpoint; the second one leaves at once."""
+        if self.stopping:
+            raise KeyboardInterrupt
+        self.stopping = True
+        self.progress.note("stopping: saving a checkpoint (once more to leave at once)")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
+        self.progress.__exit__(kind, error, trace)
+        self.metrics.close()
+
+    def tick(self) -> Clock:
+        """The clock, brought up to now."""
+        self.clock.seconds = self._before + time.monotonic() - self._started
+        return self.clock
+
+    def used(self) -> float:
+        """Share of the budget that is used, in [0, 1]; at 1 the run is over."""
+        clock, run = self.tick(), self.config.run
+        by_clock = clock.seconds / (60 * run.minutes) if run.minutes else 0.0
+        by_steps = clock.learner_steps / run.learner_steps if run.learner_steps else 0.0
+        return min(1.0, max(by_clock, by_steps))
+
+    def played(self, report: SelfPlayReport) -> None:
+        """Count one actor's stretch of play. (Its games may have been taken out by then: see ``Stretch``.)"""
+        self.clock.env_steps += report.moves
+        self.clock.evaluations += report.evaluations
+        self._stretch.add(report)
+
+    def finished(self, summary: dict[str, float]) -> None:
+        """Count finished games, given as ``summarise`` gave them."""
+        self.clock.games += int(summary["games"])
+        self._stretch.add_games(summary)
+
+    def learned(self, steps: int, measures: dict[str, float]) -> None:
+        """Count updates."""
+        self.clock.learner_steps = steps
+        self._stretch.add_measures(measures)
+
+    def log_due(self) -> bool:
+        return time.monotonic() - self._logged >= LOG_SECONDS
+
+    def log(self, extra: dict[str, float]) -> None:
+        """Write one row: the clock, what happened since the last one, and ``extra``."""
+        now = time.monotonic()
+        row = asdict(self.tick()) | self._stretch.metrics(now - self._logged) | extra
+        self._logged, self._stretch = now, Stretch()
+        self.metrics.log(row)
+        self._latest |= row
+        self.progress.update(self._latest)
+
+    def checkpoint_due(self) -> bool:
+        return time.monotonic() - self._checkpointed >= 60 * self.config.run.checkpoint_minutes
+
+    def book(self) -> dict:
+        """The JSON-able part of a checkpoint that the session itself needs."""
+        return {"clock": asdict(self.tick()), "wandb_run_id": self.metrics.wandb_run_id}
+
+    def checkpoint_done(self) -> None:
+        self._checkpointed = time.monotonic()
+
+    def examination_due(self) -> bool:
+        return time.monotonic() - self._examined >= 60 * self.config.evaluation.minutes
+
+    def examination_begun(self) -> None:
+        self._examined = time.monotonic()
+
+    def examined(self, found: Examination) -> None:
+        """Log an examination as a row of its own."""
+        self.log(found.metrics)
+        for name, text in found.games.items():
+            self.metrics.text(f"{found.version:08d}-{name}", text, asdict(self.clock))
+
+    def rewind(self, book: dict) -> None:
+        """The learner fell back to an older checkpoint: so do the counters and the curves; wall time goes on."""
+        seconds = self.tick().seconds
+        self.clock = Clock(**book["clock"])
+        self.clock.seconds = seconds
+        self._stretch = Stretch()
+        trim(self.run_dir, self.clock.learner_steps)
+
+
+class Stretch:
+    """What happened between two rows of metrics."""
+
+    def __init__(self) -> None:
+        self.moves = self.evaluations = 0
+        self.seconds = self.inside = 0.0
+        self.totals: dict[str, float] = defaultdict(float)
+        self.measures: list[dict[str, float]] = []
+
+    def add(self, report: SelfPlayReport) -> None:
+        self.moves += report.moves
+        self.evaluations += report.evaluations
+        self.seconds += report.seconds
+        self.inside += report.evaluator_seconds
+
+    def add_games(self, summary: dict[str, float]) -> None:
+        for name, value in summary.items():
+            self.totals[name] += value
+
+    def add_measures(self, measures: dict[str, float]) -> None:
+        if measures:
+            self.measures.append(measures)
+
+    def metrics(self, elapsed: float) -> dict[str, float]:
+        row: dict[str, float] = {}
+        if self.moves:
+            row |= {
+                "selfplay/games_per_second": self.totals["games"] / elapsed,
+                "selfplay/evaluations_per_second": self.evaluations / elapsed,
+                "selfplay/moves_per_second": self.moves / elapsed,
+                "selfplay/evaluator_share": self.inside / self.seconds,
+            }
+        if games := self.totals["games"]:
+            row |= {
+                "selfplay/game_length": self.totals["moves"] / games,
+                "selfplay/first_player_score": self.totals["first_points"] / games,
+                "selfplay/draw_share": self.totals["draws"] / games,
+                "selfplay/proven_share": self.totals["proven"] / self.totals["moves"],
+            }
+        if self.measures:
+            for name in self.measures[0]:
+                values = [m[name] for m in self.measures]
+                row[name] = max(values) if name == "learner/lag_max" else sum(values) / len(values)
+        return row
+
+
+def summarise(games: list[GameRecord]) -> dict[str, float]:
+    """Sums over finished games, small enough to travel everywhere: games, moves, first_points, draws, proven."""
+    return {
+        "games": len(games),
+        "moves": sum(len(g.actions) for g in games),
+        "first_points": sum((g.outcome + 1) / 2 for g in games),
+        "draws": sum(g.outcome == 0 for g in games),
+        "proven": sum(int((g.proven != 0).sum()) for g in games),
+    }
+
+
+def write_checkpoint(
+    config: Config, root: Path, parts: dict[str, Tensors], state: dict, weights: Weights, book: dict
+) -> str:
+    """Save everything of a run under ``root``; ``weights`` are the ones that actors and players use."""
+    info = {"learner_steps": weights.version, **{k: book["clock"][k] for k in ("games", "env_steps", "seconds")}}
+    return save_checkpoint(
+        root, weights.version, parts, state | book, weights, config, info, keep=config.run.keep_checkpoints
+    )

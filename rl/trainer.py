@@ -1,0 +1,82 @@
+"""The learner's side of the cycle, whole: experience and learner together, where they share memory.
+
+Reads: finished games. Writes: updates, metrics and new weights. Reuse is enforced here.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+import envs
+from rl.config import Config
+from rl.experience import ReplayWindow
+from rl.learner import Learner
+from rl.records import GameRecord, Tensors, Weights
+
+Parts = dict[str, Tensors]
+
+
+class Trainer:
+    def __init__(self, config: Config, device: str = "auto"):
+        self.config = config
+        self.game = envs.make(config.env)
+        self.learner = Learner(self.game, config, device)
+        seed = int(np.random.SeedSequence(config.seed, spawn_key=(0,)).generate_state(1)[0])
+        self.window = ReplayWindow(self.game, config.experience, seed, config.learner.symmetries)
+
+    def add(self, games: list[GameRecord]) -> None:
+        """Take finished games into the window."""
+        self.window.add(games)
+
+    def steps_allowed(self) -> int:
+        """Updates that the reuse rule and the run's budget of learner steps permit now."""
+        allowed = int(self.window.trainable_rows // self.config.learner.batch_size)
+        limit = self.config.run.learner_steps
+        return allowed if limit is None else max(0, min(allowed, limit - self.learner.step))
+
+    def train(self, steps: int, progress: float) -> dict[str, float]:
+        """Up to ``steps`` updates, as many as are allowed; their mean measures under the catalogue's names.
+
+        ``progress`` in [0, 1] is the share of the run's budget used, for the schedule; a budget of learner steps
+        is followed from step to step.
+        """
+        started = time.perf_counter()
+        measures: list[dict[str, float]] = []
+        limit = self.config.run.learner_steps
+        for _ in range(min(steps, self.steps_allowed())):
+            batch = self.window.sample(self.config.learner.batch_size)
+            by_steps = self.learner.step / limit if limit else 0.0
+            by_clock = progress if self.config.run.minutes is not None else 0.0
+            measures.append(self.learner.update(batch, max(by_steps, by_clock)))
+        if not measures:
+            return {}
+        means = {f"learner/{name}": float(np.mean([m[name] for m in measures])) for name in measures[0]}
+        means["learner/lag_max"] = max(m["lag_max"] for m in measures)
+        rows = len(measures) * self.config.learner.batch_size
+        return means | {"learner/rows_per_second": rows / (time.perf_counter() - started)}
+
+    def status(self) -> dict[str, float]:
+        """Counters of the window under the catalogue's names."""
+        window = self.window
+        return {
+            "experience/rows": window.size,
+            "experience/rows_total": window.total,
+            "experience/window": window.window,
+            "experience/reuse": window.sampled / max(1, window.total),
+        }
+
+    def weights(self) -> Weights:
+        return self.learner.weights()
+
+    def state(self) -> tuple[Parts, dict]:
+        """Everything to continue from: named parts of arrays, and a JSON-able rest."""
+        learner, learner_state = self.learner.state_dict()
+        window, window_state = self.window.state_dict()
+        return {"learner": learner, "experience": window}, {"learner": learner_state, "experience": window_state}
+
+    def restore(self, parts: Parts, state: dict) -> None:
+        """Restore what ``state`` gave."""
+        self.learner.load_state_dict(parts["learner"], state["learner"])
+        self.window.load_state_dict(parts["experience"], state["experience"])
