@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from traceback import walk_tb
+from types import ModuleType
 
 from envs.connect_four import connect_four
 from envs.game import Game
@@ -26,7 +30,8 @@ def make(env_id: str) -> Game:
     """The game named by ``env_id``: a shipped name, ``module:attribute`` or ``path/to/file.py:attribute``.
 
     The attribute is a :class:`Game` or a function without arguments that returns one.
-    Raises ValueError, naming the id and the remedy, when there is no such game.
+    Raises ValueError, naming the id and the remedy, when there is no such game. What the user's own code raises while
+    it runs passes through, except that a file which cannot be parsed or lacks an import is a ValueError too.
     """
     if env_id in GAMES:
         return GAMES[env_id]()
@@ -36,31 +41,82 @@ def make(env_id: str) -> Game:
             "or give your own as 'file.py:attribute' or 'module:attribute'"
         )
     place, _, attribute = env_id.rpartition(":")
+    if not place or not attribute:
+        raise ValueError(f"environment {env_id!r} must be 'file.py:attribute' or 'module:attribute'")
     module = _import(place)
     if not hasattr(module, attribute):
         raise ValueError(f"environment {env_id!r}: {place} defines no {attribute!r}")
     made = getattr(module, attribute)
-    game = made if isinstance(made, Game) else made()
-    if not isinstance(game, Game):
-        raise ValueError(f"environment {env_id!r}: {attribute} gave a {type(game).__name__}, not an envs.game.Game")
-    return game
+    if callable(made):
+        made = made()
+    if not isinstance(made, Game):
+        raise ValueError(f"environment {env_id!r}: {attribute} gave a {type(made).__name__}, not an envs.game.Game")
+    return made
 
 
-def _import(place: str):
-    if not place.endswith(".py"):
+def _import(place: str) -> ModuleType:
+    remedy = ""
+    if place.endswith(".py"):
+        kind, path = "file", Path(place).resolve()
+        if not path.is_file():
+            raise ValueError(f"environment file {place!r} does not exist in {Path.cwd()}")
+        load = partial(_load, _module_name(path), path)
+    else:
+        kind, load = "module", partial(importlib.import_module, place)
+        file = Path(*place.split(".")).with_suffix(".py")
+        if file.is_file():
+            remedy = f"; to load the file, write '{file}:attribute'"
+    try:
         try:
-            return importlib.import_module(place)
-        except ModuleNotFoundError as error:
-            raise ValueError(f"environment module {place!r} cannot be imported: {error}") from error
-    path = Path(place).resolve()
-    if not path.is_file():
-        raise ValueError(f"environment file {place!r} does not exist")
-    name = path.stem
-    if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(path):
+            return load()
+        except ImportError as error:
+            # Numba's cache names the module that its functions were compiled in, and fails where there is none of that
+            # name: the file was once imported as part of a package, say, and now by itself. Compile it anew.
+            stale = _behind_numba_cache(error)
+            if stale is None:
+                raise
+            for cached in stale.parent.glob(f"__pycache__/{stale.stem}.*.nb[ic]"):
+                cached.unlink(missing_ok=True)
+            return load()
+    except (SyntaxError, ImportError) as error:
+        raise ValueError(f"environment {kind} {place!r} cannot be imported: {error}{remedy}") from error
+
+
+def _module_name(path: Path) -> str:
+    """The file's own name, so that numba's cache serves a plain ``import`` of it too, unless another module has it."""
+    loaded = sys.modules.get(path.stem)
+    if loaded is not None:
+        free = getattr(loaded, "__file__", None) == str(path)
+    elif path.stem.isidentifier():
+        spec = importlib.util.find_spec(path.stem)
+        free = spec is None or spec.origin == str(path)
+    else:
+        free = False
+    return path.stem if free else f"{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+
+
+def _load(name: str, path: Path) -> ModuleType:
+    if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # numba's cache looks the module up by name
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]  # or the next call would get a half-made module
+        raise
     return module
+
+
+def _behind_numba_cache(error: BaseException) -> Path | None:
+    """The file whose cached functions could not be loaded, where that is what the error says."""
+    caller = None
+    for frame, _ in walk_tb(error.__traceback__):
+        module = frame.f_globals.get("__name__", "")
+        if module == "numba.core.caching":
+            return caller
+        if not module.startswith("numba."):
+            caller = Path(frame.f_code.co_filename)
+    return None

@@ -9,12 +9,18 @@ The state vector
 ----------------
 ``state[:HEADER]`` means the same in every game and is kept up to date by the rules:
 
-* ``state[TO_MOVE]``  0 when the first player is to move, 1 when the second is;
+* ``state[TO_MOVE]``  0 when the first player is to move, 1 when the second is; they need not alternate;
 * ``state[STATUS]``   ONGOING, FIRST_WON, SECOND_WON or DRAW;
-* ``state[PLY]``      moves played since the initial position.
+* ``state[PLY]``      moves played since the initial position (a pass is a move).
 
 ``state[HEADER:]`` belongs to the game. The vector must hold *everything* that the rules depend on (for Go:
 the position history too), because the search copies it and nothing else.
+
+What the rules may rely on: the arrays have the declared sizes but hold anything on entry, so ``init``, ``legal`` and
+``planes`` must write every entry; ``legal`` is asked in ongoing states only, ``play`` is given legal actions only.
+While a game is ongoing some action is legal: where a player cannot move, the game has a pass action or ``play`` hands
+the move back. Compiled code checks no bounds, so a write outside an array corrupts memory silently;
+``python -m envs.conformance my_game.py:attribute`` finds that and every other breach of this contract.
 
 Games are two-player, zero-sum, deterministic, with perfect information.
 """
@@ -32,6 +38,7 @@ from numba.core.types import FunctionType
 TO_MOVE, STATUS, PLY = 0, 1, 2
 HEADER = 3
 ONGOING, FIRST_WON, SECOND_WON, DRAW = 0, 1, 2, 3
+MOVES_NAMED = 24  # legal moves that an error lists
 
 # Signatures to declare the rules with: ``@njit(PLAY, cache=True)``.
 INIT = void(int64[::1], int64[::1])  # init(state, params): write the initial position
@@ -49,7 +56,8 @@ class Game:
 
     ``point_symmetries`` [K, H·W] and ``action_symmetries`` [K, A] describe the board's symmetries as index
     arrays, the identity first. Symmetry k turns planes x [C, H·W] into ``x[:, point_symmetries[k]]`` and an
-    action vector p [A] into ``p[action_symmetries[k]]``.
+    action vector p [A] into ``p[action_symmetries[k]]``. The search and the training targets rely on play
+    commuting with it: same legal moves, same results. Give both or neither.
     """
 
     env_id: str
@@ -76,6 +84,8 @@ class Game:
 
     def __post_init__(self) -> None:
         cells = self.board_shape[0] * self.board_shape[1]
+        if (self.point_symmetries is None) != (self.action_symmetries is None):
+            raise ValueError(f"{self.env_id}: give point_symmetries and action_symmetries together, or neither")
         if self.point_symmetries is None:
             object.__setattr__(self, "point_symmetries", np.arange(cells)[None])
             object.__setattr__(self, "action_symmetries", np.arange(self.num_actions)[None])
@@ -109,9 +119,11 @@ class Game:
             raise ValueError(f"the game has ended after {int(state[PLY])} moves; no further move can be played")
         mask = self.legal_mask(state)
         if not 0 <= action < self.num_actions or not mask[action]:
-            legal = ", ".join(self.action_names[a] for a in np.flatnonzero(mask))
+            legal = np.flatnonzero(mask)
+            names = ", ".join(self.action_names[a] for a in legal[:MOVES_NAMED])
+            more = f" and {len(legal) - MOVES_NAMED} more" if len(legal) > MOVES_NAMED else ""
             name = self.action_names[action] if 0 <= action < self.num_actions else str(action)
-            raise ValueError(f"move {int(state[PLY]) + 1} ({name}) is not legal here; legal moves are: {legal}")
+            raise ValueError(f"move {int(state[PLY]) + 1} ({name}) is not legal here; legal moves are: {names}{more}")
         state = state.copy()
         self.play(state, action)
         return state
@@ -124,7 +136,9 @@ class Game:
         return state
 
     def encode(self, states: np.ndarray) -> np.ndarray:
-        """Network inputs [N, C, H, W] float32 of states [N, state_size]."""
+        """Network inputs [N, C, H, W] float32 of states [N, state_size]. Raises ValueError on another shape."""
+        if states.ndim != 2 or states.shape[1] != self.state_size:
+            raise ValueError(f"{self.env_id}: states must be [N, {self.state_size}], not {list(states.shape)}")
         out = np.zeros((len(states), *self.plane_shape), np.float32)
         for state, planes in zip(states, out, strict=True):
             self.planes(state, planes)
@@ -132,5 +146,7 @@ class Game:
 
 
 def outcome(state: np.ndarray) -> int:
-    """Result of an ended game for the first player: 1 won, 0 drawn, -1 lost."""
+    """Result of an ended game for the first player: 1 won, 0 drawn, -1 lost. Raises ValueError while it is ongoing."""
+    if state[STATUS] == ONGOING:
+        raise ValueError(f"the game has no outcome yet: it is ongoing after {int(state[PLY])} moves")
     return {FIRST_WON: 1, SECOND_WON: -1, DRAW: 0}[int(state[STATUS])]

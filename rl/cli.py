@@ -21,6 +21,7 @@ from rl.console import (
     Commands,
     WrongInput,
     check_writable,
+    fail,
     progress_bar,
     show,
     unwritable,
@@ -103,11 +104,18 @@ def train(
     if resume and run_dir is None:
         raise WrongInput("--resume needs --run-dir, the folder of the run to go on with")
     folder = run_dir or Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    if resume and not folder.is_dir():
+        raise WrongInput(f"there is no run to resume: the folder {str(folder)!r} does not exist")
     check_writable(folder)
     from rl import runtime
+    from rl.runtime.checkpoint import CheckpointError
 
-    with while_running():
-        runtime.train(resolved, folder, resume=resume, serial=serial)
+    try:
+        with while_running():
+            runtime.train(resolved, folder, resume=resume, serial=serial)
+    except CheckpointError as error:
+        # A damaged checkpoint is the user's to replace; a disk that cannot be written is not a wrong input.
+        fail(error, 1 if isinstance(error.__cause__, OSError) else 2)
 
 
 class Seats(enum.StrEnum):

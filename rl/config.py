@@ -125,7 +125,7 @@ class LearnerConfig(Section):
     value_weight: Annotated[float, Field(ge=0)] = 1.0
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99  # actors use averaged weights; 0 turns the averaging off
     symmetries: bool = True  # augment each row with a random symmetry of the board
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 autocast on CUDA, else float32
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of autocast; auto: bfloat16 on CUDA, measured on a CPU
     publish_every: Positive = 20  # learner steps between two published versions
 
 

@@ -5,8 +5,10 @@ Reads: Batch rows. Writes: Weights whose version is the number of updates behind
 
 from __future__ import annotations
 
+import copy
+import logging
 import math
-from contextlib import AbstractContextManager, nullcontext
+import time
 
 import numpy as np
 import torch
@@ -17,6 +19,11 @@ from rl.config import Config, LearnerConfig
 from rl.losses.alphazero import alphazero_loss
 from rl.nets import build
 from rl.records import Batch, Tensors, Weights
+
+log = logging.getLogger(__name__)
+
+PRECISION_ROUNDS = 3  # timings of each precision at the first update
+WORTHWHILE = 1.15  # bfloat16 rounds, so it must gain this factor to be chosen
 
 
 class Learner:
@@ -29,9 +36,10 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.net = build(config.net, game).to(self.device)
-        if self.device.type == "cuda":
-            self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        # Convolutions are faster with channels last on every device that was measured; others do not care.
+        self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.net.train()
+        self.precision = self._settled_precision(config)  # None: to be measured at the first update
         self.optimizer = make_optimizer(self.net, self.config)
         self.average = {name: tensor.detach().clone() for name, tensor in self.net.state_dict().items()}
         self.step = 0
@@ -48,12 +56,11 @@ class Learner:
         rate = learning_rate(self.config, self.step, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        planes, legal, policy, wdl = (self._to_device(x) for x in (batch.planes, batch.legal, batch.policy, batch.wdl))
-        with self._autocast():
-            policy_logits, wdl_logits = self.net(planes)
-        measures = alphazero_loss(policy_logits, wdl_logits, legal, policy, wdl, self.config.value_weight)
+        rows = [self.to_device(x) for x in (batch.planes, batch.legal, batch.policy, batch.wdl)]
+        if self.precision is None:
+            self.precision = self._measure_precision(rows)
         self.optimizer.zero_grad(set_to_none=True)
-        measures["loss"].backward()
+        measures = self.forward_backward(self.net, rows, self.precision)
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
         # One transfer for all numbers: each .item() on its own would wait for the device.
         numbers = torch.stack([*(m.detach().float() for m in measures.values()), norm.detach().float()]).tolist()
@@ -80,17 +87,46 @@ class Learner:
             for name in current.keys() - set(floating):
                 self.average[name].copy_(current[name])
 
-    def _to_device(self, array: np.ndarray) -> torch.Tensor:
+    def to_device(self, array: np.ndarray) -> torch.Tensor:
+        """The array on the learner's device; planes in the layout of the network."""
         tensor = torch.from_numpy(array)
-        if self.device.type != "cuda":
-            return tensor
-        return tensor.pin_memory().to(self.device, non_blocking=True)
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
-    def _autocast(self) -> AbstractContextManager:
-        precision = self.config.precision
-        if precision == "auto":
-            precision = "bfloat16" if self.device.type == "cuda" else "float32"
-        return nullcontext() if precision == "float32" else torch.autocast(self.device.type, torch.bfloat16)
+    def forward_backward(self, net: nn.Module, rows: list[torch.Tensor], precision: str) -> dict[str, torch.Tensor]:
+        """Add the gradients of the loss of (planes, legal, policy, wdl) to ``net``; returns the loss's measures."""
+        planes, legal, policy, wdl = rows
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            policy_logits, wdl_logits = net(planes)
+        measures = alphazero_loss(policy_logits, wdl_logits, legal, policy, wdl, self.config.value_weight)
+        measures["loss"].backward()
+        return measures
+
+    def _settled_precision(self, config: Config) -> str | None:
+        if self.config.precision != "auto":
+            return self.config.precision
+        if config.run.mode == "sync":
+            return "float32"  # nothing may depend on a measurement
+        return "bfloat16" if self.device.type == "cuda" else None
+
+    def _measure_precision(self, rows: list[torch.Tensor]) -> str:
+        """The faster precision on this machine, timed in turn on a copy of the network.
+
+        bfloat16 is several times slower on a CPU without AVX512-BF16 or AMX and up to twice as fast with them.
+        """
+        net = copy.deepcopy(self.net)
+        precisions = ("float32", "bfloat16")
+        best = dict.fromkeys(precisions, math.inf)
+        with torch.random.fork_rng(devices=[]):  # dropout in the trial must not move the run's stream
+            for _ in range(PRECISION_ROUNDS):
+                for precision in precisions:
+                    start = time.perf_counter()
+                    self.forward_backward(net, rows, precision)
+                    best[precision] = min(best[precision], time.perf_counter() - start)
+        chosen = "bfloat16" if best["bfloat16"] * WORTHWHILE < best["float32"] else "float32"
+        log.info("learner precision %s; seconds a batch: %s", chosen, {k: round(v, 4) for k, v in best.items()})
+        return chosen
 
     def state_dict(self) -> tuple[Tensors, dict]:
         """Network, averaged weights, optimiser state and torch's random stream; and the step (JSON-able)."""
@@ -101,11 +137,11 @@ class Learner:
                 if value is not None:
                     tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value).cpu().numpy()
         tensors["torch_rng"] = torch.get_rng_state().numpy()
-        return {k: np.array(v) for k, v in tensors.items()}, {"step": self.step}
+        return {k: np.array(v) for k, v in tensors.items()}, {"step": self.step, "precision": self.precision}
 
     def load_state_dict(self, tensors: Tensors, state: dict) -> None:
         """Restore what ``state_dict`` gave."""
-        self.step = state["step"]
+        self.step, self.precision = state["step"], state["precision"]
         self.net.load_state_dict(_below(tensors, "net."))
         for name, value in _below(tensors, "average.").items():
             self.average[name].copy_(value)

@@ -106,7 +106,8 @@ class MatchResult:
         Wilson's centre and shrinkage keep it inside [0, 1] and honest at 0 % and 100 %; a drawn game has less
         variance than a decisive one, which the factor accounts for.
         """
-        n, p = self.games, self.score
+        n: float = self.games
+        p = self.score
         spread = (self.wins + 0.25 * self.draws) / n - p * p  # variance of one game's points
         binomial = p * (1 - p)
         factor = spread / binomial if binomial > 0 else 1.0

@@ -13,6 +13,8 @@ from numba import float64, int32, int64, njit, uint8, uint64, void
 
 from envs.game import FIRST_WON, ONGOING, SECOND_WON, STATUS, TO_MOVE, Game, LegalFn, PlayFn
 
+ROLLOUTS_A_CALL = 200_000  # a kernel does not notice Ctrl-C: come up for air every few tenths of a second
+
 
 @njit(int64(uint64[::1], int64), cache=True)
 def draw_below(stream, limit):
@@ -158,5 +160,17 @@ class RolloutMCTS:
         visits, points = np.zeros(shape, np.int64), np.zeros(shape, np.float64)
         seeds = self._random.integers(0, 2**64, len(states), dtype=np.uint64)
         states = np.ascontiguousarray(states, np.int64)
-        uct(states, seeds, self.budget, self.exploration, self.game.legal, self.game.play, visits, points)
+        rows = max(1, ROLLOUTS_A_CALL // self.budget)
+        for i in range(0, len(states), rows):
+            part = slice(i, i + rows)
+            uct(
+                states[part],
+                seeds[part],
+                self.budget,
+                self.exploration,
+                self.game.legal,
+                self.game.play,
+                visits[part],
+                points[part],
+            )
         return visits, points

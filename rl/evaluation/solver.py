@@ -15,6 +15,8 @@ from envs.connect_four import COLUMNS, FIRST, ROWS, SECOND, STRIDE
 from envs.game import ONGOING, STATUS, TO_MOVE, Game, outcome
 
 ILLEGAL = -2  # where ``action_values`` holds no game-theoretic value
+MOST_POSITIONS = 20_000  # of a game to be solved exhaustively: a second or two
+MOST_BYTES = 64_000_000  # of their state vectors, which hold thousands of words in some games
 
 
 class SolverError(ValueError):
@@ -23,7 +25,7 @@ class SolverError(ValueError):
 
 class Solver(Protocol):
     def scores(self, state: np.ndarray) -> np.ndarray:
-        """Worth of each action [A] float64 in an ongoing position; see the module's docstring."""
+        """Worth of each action [A] float64; see the module's docstring. Raises ValueError when the game has ended."""
 
 
 def action_values(scores: np.ndarray) -> np.ndarray:
@@ -57,6 +59,8 @@ class ConnectFourSolver:
         (empty cells + 1) // 2, a win one own stone later 1 less."""
         from bitbully import Board
 
+        if state[STATUS] != ONGOING:
+            raise ValueError("the game has ended: no action has a worth")
         grid = [[_cell(state, column, height) for height in range(ROWS)] for column in range(COLUMNS)]
         scores = np.full(COLUMNS, -np.inf)
         for column, score in self._solver.score_all_moves(Board(grid)).items():  # full columns are left out
@@ -78,10 +82,11 @@ class ExactSolver:
     """Every reachable position of a tiny game, solved when constructed.
 
     ``positions`` maps ``state.tobytes()`` of each reachable ongoing position to its scores [A], in the order of depth.
-    A result d moves away is worth ±(max_moves + 1 - d). Raises SolverError past ``limit`` positions.
+    A result d moves away is worth ±(max_moves + 1 - d). Raises SolverError when the game is too large.
     """
 
-    def __init__(self, game: Game, limit: int = 200_000) -> None:
+    def __init__(self, game: Game) -> None:
+        limit = min(MOST_POSITIONS, MOST_BYTES // (8 * game.state_size))
         self.positions: dict[bytes, np.ndarray] = {}
         self._game = game
         # Layer by layer, since a state holds its ply: no recursion, and every child lies in the next layer.
@@ -97,8 +102,7 @@ class ExactSolver:
                         layer[child.tobytes()] = child
                 if count + len(layer) > limit:
                     raise SolverError(
-                        f"{game.env_id} has over {limit:,} positions: too many for exhaustive search, and no other "
-                        "solver is known for it"
+                        f"no solver is known for {game.env_id}, and it has too many positions for exhaustive search"
                     )
             count += len(layer)
             layers.append(layer)
@@ -108,12 +112,18 @@ class ExactSolver:
                 self.positions[key] = self._back_up(state)
 
     def scores(self, state: np.ndarray) -> np.ndarray:
-        """See the module's docstring. Raises KeyError for a state that is not ongoing or cannot be reached."""
-        return self.positions[state.tobytes()].copy()
+        """See the module's docstring. Raises ValueError for a state that has ended or cannot be reached."""
+        return self._solved(state).copy()
 
     def action_values(self, state: np.ndarray) -> np.ndarray:
         """Game-theoretic value [A] int8 of each action for the side to move; ILLEGAL where it may not be played."""
-        return action_values(self.positions[state.tobytes()])
+        return action_values(self._solved(state))
+
+    def _solved(self, state: np.ndarray) -> np.ndarray:
+        scores = self.positions.get(state.tobytes())
+        if scores is None:
+            raise ValueError(f"{self._game.env_id}: the game has ended, or no play leads to this position")
+        return scores
 
     def _children(self, state: np.ndarray) -> list[tuple[int, np.ndarray]]:
         children = []

@@ -12,7 +12,7 @@ from importlib.resources import files
 import numpy as np
 
 import envs
-from envs.game import PLY
+from envs.game import PLY, Game
 from rl.evaluation.solver import ILLEGAL, ExactSolver
 
 SPLITS = ("tune", "test")
@@ -23,6 +23,7 @@ COMPUTED = ("tic_tac_toe",)  # small enough to be solved when asked for
 class TruthSet:
     """N distinct positions and the result of each action with best play afterwards."""
 
+    env_id: str
     states: np.ndarray  # [N, S] int64
     ply: np.ndarray  # [N] int64, moves played before
     action_values: np.ndarray  # [N, A] int8: 1, 0, -1 = won, drawn, lost for the side to move; ILLEGAL (-2) elsewhere
@@ -31,7 +32,7 @@ class TruthSet:
         return len(self.states)
 
     @staticmethod
-    def load(env_id: str, split: str = "tune") -> TruthSet | None:
+    def load(env_id: str, split: str = "test") -> TruthSet | None:
         """The truth set of a game; None when the game has none.
 
         Connect Four has two disjoint sets (see ``make_connect_four_truth``): ``"tune"`` for training curves and any
@@ -41,8 +42,8 @@ class TruthSet:
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r} of the truth set: choose one of {', '.join(SPLITS)}")
         if env_id in COMPUTED:
-            return _solve(env_id)
-        source = files("rl.evaluation") / "data" / f"{env_id}_{split}.npz"
+            return solve_all(envs.make(env_id))
+        source = files("rl.evaluation") / "data" / data_file(env_id, split)
         if not source.is_file():
             return None
         with source.open("rb") as file, np.load(file) as data:
@@ -64,16 +65,18 @@ class TruthSet:
             same = order[self.ply[order] == ply]
             rounds[same] = np.arange(len(same))
         chosen = np.sort(order[np.argsort(rounds[order], kind="stable")][:n])
-        return TruthSet(self.states[chosen], self.ply[chosen], self.action_values[chosen])
+        return TruthSet(self.env_id, self.states[chosen], self.ply[chosen], self.action_values[chosen])
 
     def keeps(self, actions: np.ndarray) -> np.ndarray:
         """Whether each action [N] keeps its position's value: [N] bool. Raises ValueError on an illegal action."""
         actions = np.asarray(actions)
         if actions.shape != (len(self),):
             raise ValueError(f"one action for each of {len(self)} positions is needed, not shape {actions.shape}")
-        value = self.action_values[np.arange(len(self)), actions]
-        if (value == ILLEGAL).any():
-            row = int(np.argmax(value == ILLEGAL))
+        inside = (actions >= 0) & (actions < self.action_values.shape[1])
+        value = self.action_values[np.arange(len(self)), np.where(inside, actions, 0)]
+        illegal = ~inside | (value == ILLEGAL)
+        if illegal.any():
+            row = int(np.argmax(illegal))
             raise ValueError(f"action {int(actions[row])} is not legal in position {row} of the truth set")
         return value == self.values()
 
@@ -94,11 +97,20 @@ def from_moves(env_id: str, moves: np.ndarray, action_values: np.ndarray) -> Tru
     for state, played in zip(states, moves, strict=True):
         for move in played[played >= 0]:
             game.play(state, int(move))
-    return TruthSet(states, states[:, PLY].copy(), action_values)
+    return TruthSet(env_id, states, states[:, PLY].copy(), action_values)
 
 
-def _solve(env_id: str) -> TruthSet:
-    solver = ExactSolver(envs.make(env_id))
+def solve_all(game: Game) -> TruthSet:
+    """Every position of a tiny game that can be reached and is not ended, solved by exhaustive search.
+
+    Raises SolverError when the game is too large for that.
+    """
+    solver = ExactSolver(game)
     states = np.stack([np.frombuffer(key, np.int64) for key in solver.positions])
     values = np.stack([solver.action_values(state) for state in states])
-    return TruthSet(states, states[:, PLY].copy(), values)
+    return TruthSet(game.env_id, states, states[:, PLY].copy(), values)
+
+
+def data_file(env_id: str, split: str) -> str:
+    """Name of the committed file of a truth set, in the folder ``data`` beside this module."""
+    return f"{env_id}_truth_{split}.npz"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-def alphazero_loss(  # noqa: PLR0917 - the five tensors of a row belong together
+def alphazero_loss(
     policy_logits: Tensor,
     wdl_logits: Tensor,
     legal: Tensor,

@@ -6,6 +6,7 @@ the last move stands in brackets. Moves are typed by name. Input may come from a
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field
 
@@ -96,8 +97,8 @@ def board(game: Game, moves: list[int]) -> Text:
                 shown[place], shown[place + 2] = "(", ")"
                 styles[place : place + 3] = [styles[place + 1]] * 3
             point += 1
-        for character, style in zip(shown, styles, strict=True):
-            text.append(character, style)
+        for style, pairs in itertools.groupby(zip(shown, styles, strict=True), key=lambda pair: pair[1]):
+            text.append("".join(character for character, _ in pairs), style)
         text.append("\n")
     text.right_crop(1)
     return text

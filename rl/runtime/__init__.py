@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rl.config import Config
+
+if TYPE_CHECKING:
+    from rl.runtime.session import Session
 
 OBJECT_STORE_BYTES = 512 * 2**20  # of a cluster that we start: a few versions of weights and some games
 
@@ -17,43 +24,52 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, serial: 
     Ctrl-C (or SIGTERM) ends it with a checkpoint.
     Raises ConfigError when the folder does not fit what was asked for, CheckpointError when one cannot be saved.
     """
+    import torch
+    from rich.console import Console
+
     from rl.runtime.loop import LocalActors, run_lockstep
+    from rl.runtime.metrics import read_metrics
     from rl.runtime.progress import summary
     from rl.runtime.session import Session
 
+    torch.set_num_threads(1)  # of this process; two that compete for a core with a thread each lose tenfold
     session = Session(config, Path(run_dir), resume)
     with session:
         if serial:
             run_lockstep(session, LocalActors(config))
         else:
             _on_ray(session)
-    summary(session)
+    summary(Console(stderr=True), read_metrics(session.run_dir), session.run_dir, config.env)
     return Path(run_dir)
 
 
-def _on_ray(session) -> None:
+def _on_ray(session: Session) -> None:
     import ray
 
     from rl.runtime.loop import run_lockstep
     from rl.runtime.on_ray import RayActors, plan, run_async
 
     session.progress.note("starting Ray")
-    ray.init(
-        include_dashboard=False,
-        log_to_driver=False,
-        configure_logging=False,
-        object_store_memory=None if _joins_a_cluster() else OBJECT_STORE_BYTES,
-    )
-    try:
+    with cluster():
         if session.config.run.mode == "sync":
             run_lockstep(session, RayActors(session.config, plan(session.config, ray.cluster_resources())))
         else:
             run_async(session)
+
+
+@contextmanager
+def cluster() -> Iterator[None]:
+    """The Ray cluster that RAY_ADDRESS names, or one of our own on this machine for as long as this lasts."""
+    import ray
+
+    own = "RAY_ADDRESS" not in os.environ
+    ray.init(
+        include_dashboard=False if own else None,
+        object_store_memory=OBJECT_STORE_BYTES if own else None,
+        log_to_driver=False,
+        configure_logging=False,
+    )
+    try:
+        yield
     finally:
         ray.shutdown()
-
-
-def _joins_a_cluster() -> bool:
-    import os
-
-    return bool(os.environ.get("RAY_ADDRESS"))

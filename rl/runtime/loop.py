@@ -25,6 +25,7 @@ from rl.trainer import Trainer
 class Actors(Protocol):
     """Some actors that play in lock step."""
 
+    def __len__(self) -> int: ...
     def use(self, weights: Weights) -> None: ...
     def play(self, moves: int) -> list[SelfPlayReport]: ...
     def state(self) -> list[tuple[Tensors, dict]]: ...
@@ -36,6 +37,9 @@ class LocalActors:
 
     def __init__(self, config: Config):
         self.worker = SelfPlayWorker(config, actor_seed(config.seed, 0))
+
+    def __len__(self) -> int:
+        return 1
 
     def use(self, weights: Weights) -> None:
         self.worker.use(weights)
@@ -60,8 +64,12 @@ def run_lockstep(session: Session, actors: Actors) -> None:
         parts, state = session.restored.parts, session.restored.state
         trainer.restore(parts, state)
         weights = trainer.weights()
-        actors.restore(weights, [(parts[f"actor-{i}"], s) for i, s in enumerate(state["actors"])])
+    in_flight = session.restored.state.get("actors", []) if session.restored else []
+    if session.restored and len(in_flight) == len(actors):
+        actors.restore(weights, [(session.restored.parts[f"actor-{i}"], s) for i, s in enumerate(in_flight)])
     else:
+        if session.restored:
+            session.progress.note(f"{len(in_flight)} actors were saved and {len(actors)} play now: new games begin")
         actors.use(weights)
     while session.used() < 1.0 and not session.stopping:
         for report in actors.play(config.run.sync_moves):

@@ -17,6 +17,7 @@ import math
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -67,8 +68,7 @@ def plan(config: Config, resources: dict[str, float]) -> Plan:
     return Plan(max(1, actors), share, threads, learner_gpus)
 
 
-@ray.remote
-class RayActor:
+class ActorProcess:
     """rl.actors.SelfPlayWorker in a process of its own."""
 
     def __init__(self, config: Config, seed: int):
@@ -77,6 +77,10 @@ class RayActor:
 
     def pid(self) -> int:
         return os.getpid()
+
+    def use(self, weights: Weights) -> int:
+        self.worker.use(weights)
+        return weights.version
 
     @ray.method(num_returns=2)
     def play(
@@ -102,8 +106,7 @@ class RayActor:
         self.worker.restore(weights, tensors, state)
 
 
-@ray.remote
-class RayLearner:
+class LearnerProcess:
     """rl.trainer.Trainer in a process of its own, which also writes the checkpoints."""
 
     def __init__(self, config: Config, threads: int, checkpoint: str | None):
@@ -117,10 +120,10 @@ class RayLearner:
     def pid(self) -> int:
         return os.getpid()
 
-    def add(self, games: list[GameRecord]) -> int:
-        """Take games in; returns the updates allowed now."""
+    def add(self, games: list[GameRecord]) -> tuple[int, dict[str, float]]:
+        """Take games in; returns the updates allowed now and the window's status."""
         self.trainer.add(games)
-        return self.trainer.steps_allowed()
+        return self.trainer.steps_allowed(), self.trainer.status()
 
     @ray.method(num_returns=2)
     def train(self, steps: int, progress: float) -> tuple[dict[str, Any], Weights]:
@@ -138,11 +141,10 @@ class RayLearner:
 
     def checkpoint(self, root: str, book: dict) -> str:
         parts, state = self.trainer.state()
-        return write_checkpoint(self.config, root, parts, state, self.trainer.weights(), book)
+        return write_checkpoint(self.config, Path(root), parts, state, self.trainer.weights(), book)
 
 
-@ray.remote
-class RayExaminer:
+class ExaminerProcess:
     """rl.evaluation.Examiner in a process of its own."""
 
     def __init__(self, config: Config):
@@ -157,6 +159,12 @@ def _threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
+
+
+# Any: what ray.remote returns has the class's methods, but no type that says so.
+RayActor: Any = ray.remote(ActorProcess)
+RayLearner: Any = ray.remote(LearnerProcess)
+RayExaminer: Any = ray.remote(ExaminerProcess)
 
 
 class RayActors:
@@ -184,6 +192,9 @@ class RayActors:
     def restore(self, weights: Weights, states: list[tuple[Tensors, dict]]) -> None:
         stored = ray.put(weights)
         ray.get([a.restore.remote(stored, *s) for a, s in zip(self.actors, states, strict=True)])
+
+    def __len__(self) -> int:
+        return len(self.actors)
 
 
 def run_async(session: Session) -> None:
@@ -313,7 +324,8 @@ class Driver:
             self.calls[self.learner.add.remote(games)] = Call("add", 0)
 
     def take_allowance(self, call: Call) -> None:
-        self.allowed, _ = call.aside
+        (self.allowed, status), _ = call.aside
+        self.learner_status |= status
 
     def take_training(self, call: Call) -> None:
         reply, weights = call.aside

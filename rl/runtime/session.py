@@ -23,7 +23,9 @@ from rl.runtime.progress import Progress
 
 log = logging.getLogger(__name__)
 
-MUST_MATCH = ("env", "net", "search", "selfplay")  # of a resumed run: the shapes in its checkpoint depend on them
+# Sections that a resumed run may not change, since the shapes in its checkpoint depend on them.
+MUST_MATCH = ("env", "net")
+MUST_MATCH_IN_FLIGHT = ("search", "selfplay")  # where the checkpoint holds games and searches in flight
 LOG_SECONDS = 5.0  # between two rows of metrics in async mode
 
 
@@ -53,8 +55,8 @@ class Session:
         self.restored: Checkpoint | None = None
         self.clock = Clock()
         if newest is not None:
-            self._check_same_run()
             self.restored = load_checkpoint(newest)
+            self._check_same_run("actors" in self.restored.state)
             self.clock = Clock(**self.restored.state["clock"])
             trim(self.run_dir, self.clock.learner_steps)
         self.run_dir.mkdir(parents=True, exist_ok=True)
@@ -70,10 +72,10 @@ class Session:
         self._stretch = Stretch()
         self._latest: dict[str, float] = {}
 
-    def _check_same_run(self) -> None:
+    def _check_same_run(self, in_flight: bool) -> None:
         path = self.run_dir / "config.yaml"
         old = parse_config(yaml.safe_load(path.read_text()), str(path))
-        for section in MUST_MATCH:
+        for section in MUST_MATCH + (MUST_MATCH_IN_FLIGHT if in_flight else ()):
             if getattr(old, section) != getattr(self.config, section):
                 raise ConfigError(f"{section!r} differs from the run in {str(self.run_dir)!r}, which cannot be resumed")
 
@@ -84,7 +86,7 @@ class Session:
         return self
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        """The first Ctrl-C (or SIGTERM) lets the iteration end and saves a checkpoint; the second one leaves at once."""
+        """The first Ctrl-C (or SIGTERM) lets the iteration end and saves a checkpoint; the second leaves at once."""
         if self.stopping:
             raise KeyboardInterrupt
         self.stopping = True

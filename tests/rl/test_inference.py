@@ -314,8 +314,19 @@ def test_a_broken_compiler_leaves_the_eager_format(monkeypatch, caplog):
     ours = evaluator("auto", MLP, compile=True)
     ours.load(weights(trained(config=MLP)))
     assert ours.format in {"float32-nchw", "bfloat16-nchw"}
-    assert f"torch.compile failed, {ours.format}-compiled stays uncompiled: no Python.h" in caplog.text
+    assert f"torch.compile failed, {ours.format}-compiled is not used: no Python.h" in caplog.text
     assert "long trace" not in caplog.text
+
+
+@pytest.mark.parametrize("faster", [True, False])
+def test_compiling_is_kept_only_where_it_is_faster(monkeypatch, speeds, faster):
+    monkeypatch.setattr(torch, "compile", lambda net, dynamic: net)
+    monkeypatch.setattr(formats, "has_compiler", lambda device: True)
+    speeds |= {"float32-nchw": 0.5, "float32-nchw-compiled": 0.4 if faster else 0.6}
+    ours = evaluator("auto", MLP, compile=True)
+    ours.load(weights(trained(config=MLP)))
+    assert ours.format == ("float32-nchw-compiled" if faster else "float32-nchw")
+    assert "bfloat16-nchw-compiled" not in ours.timings  # only the fastest eager format is worth the wait
 
 
 def test_without_a_compiler_compiled_formats_are_not_offered(monkeypatch, caplog):

@@ -1,0 +1,212 @@
+"""Throughput against this machine's own ceiling, both measured in the same run (``fuseki bench``).
+
+Machines are shared and drift, so the part and its ceiling are timed in turn, and the share is the median of the
+pairs' ratios. ``value`` and ``ceiling`` are medians too.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from numba import int64, njit, uint8, uint64
+
+import envs
+from envs.game import ONGOING, PLY, STATUS, Game, LegalFn, PlayFn
+from rl.actors.worker import SelfPlayWorker
+from rl.config import Config
+from rl.evaluation.rollout_mcts import rollout
+from rl.learner import make_optimizer
+from rl.records import Evaluation, GameRecord
+from rl.search import Search
+from rl.trainer import Trainer
+
+ROUNDS = 7
+SECONDS = 1.5  # of each measurement
+SEARCH_LANES = 128
+GAMES_A_CALL = 1000
+
+
+def run(kind: str, config: Config) -> dict[str, Any]:
+    """One benchmark: selfplay, learner, broadcast or search. Keys: value, unit, ceiling, share and what explains it."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in an actor: throughput comes from many of them
+    try:
+        return {"bench": kind, "env": config.env} | BENCHES[kind](config)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def selfplay(config: Config) -> dict[str, Any]:
+    """Evaluations/s of self-play; the ceiling is the bare network in the same format and batch on the same core."""
+    started = time.perf_counter()
+    trainer = Trainer(config, device="auto")
+    worker = SelfPlayWorker(config, seed=config.seed)
+    worker.use(trainer.weights())
+    worker.play(seconds=SECONDS)  # games apart from each other, as in a run that is going
+    assert worker.evaluator is not None and worker.selfplay is not None
+    ready = time.perf_counter() - started
+    evaluator = worker.evaluator
+    moves: list[float] = []
+
+    def play() -> float:
+        report = worker.play(seconds=SECONDS)
+        moves.append(report.moves / report.seconds)
+        return report.evaluations / report.seconds
+
+    return _compare(play, lambda: evaluator.bare_throughput(SECONDS), "evaluations/s") | {
+        "format": evaluator.format,
+        "games_at_once": worker.selfplay.games,
+        "simulations": config.search.simulations,
+        "moves_per_second": round(median(moves), 1),
+        "seconds_until_ready": round(ready, 2),
+    }
+
+
+def learner(config: Config) -> dict[str, Any]:
+    """Rows/s of training from the window; the ceiling is forward, backward and step on one batch that stays put."""
+    generous = config.experience.model_copy(update={"min_rows": 1, "reuse": 1e9})
+    config = config.model_copy(
+        update={"experience": generous, "run": config.run.model_copy(update={"learner_steps": None, "minutes": 1.0})}
+    )
+    trainer = Trainer(config)
+    size = config.learner.batch_size
+    rng = np.random.default_rng(config.seed)
+    while trainer.window.total < 4 * size:
+        trainer.add([_random_game(trainer.game, rng)])
+    trainer.train(2, 0.0)  # what is measured or allocated once
+    batch = trainer.window.sample(size)
+    part = trainer.learner
+    net = copy.deepcopy(part.net)
+    optimizer = make_optimizer(net, config.learner)
+    rows = [part.to_device(x) for x in (batch.planes, batch.legal, batch.policy, batch.wdl)]
+    precision = part.precision or "float32"
+
+    def bare() -> float:
+        steps, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < SECONDS:
+            optimizer.zero_grad(set_to_none=True)
+            part.forward_backward(net, rows, precision)
+            optimizer.step()
+            steps += 1
+            if part.device.type == "cuda":
+                torch.cuda.synchronize()
+        return steps * size / spent
+
+    def train() -> float:
+        steps, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < SECONDS:
+            trainer.train(1, 0.5)
+            steps += 1
+        return steps * size / spent
+
+    return _compare(train, bare, "rows/s") | {"batch_size": size, "precision": precision}
+
+
+def search(config: Config) -> dict[str, Any]:
+    """Simulations/s of search with an evaluator that costs nothing; the ceiling is the rules alone, in random play."""
+    game = envs.make(config.env)
+    tree = Search(game, config.search, SEARCH_LANES, config.seed)
+    logits = np.zeros((SEARCH_LANES, game.num_actions), np.float32)
+    wdl = np.full((SEARCH_LANES, 3), 1 / 3, np.float32)
+    roots = np.stack([game.initial_state()] * SEARCH_LANES)
+
+    def evaluate(planes: np.ndarray) -> Evaluation:
+        return Evaluation(logits[: len(planes)], wdl[: len(planes)])
+
+    def simulate() -> float:
+        count, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < SECONDS:
+            tree.run(roots, evaluate, explore=True)
+            count += SEARCH_LANES * config.search.simulations
+        return count / spent
+
+    return _compare(simulate, lambda: _moves_per_second(game, SECONDS), "simulations/s") | {
+        "ceiling_unit": "random moves/s",
+        "simulations": config.search.simulations,
+    }
+
+
+def broadcast(config: Config) -> dict[str, Any]:
+    """Bytes/s from a new version to the last actor having loaded it; the ceiling is copying the same bytes."""
+    from rl.runtime.broadcast import measure
+
+    weights = Trainer(config).weights()
+    return measure(config, weights, ROUNDS)
+
+
+BENCHES: dict[str, Callable[[Config], dict[str, Any]]] = {
+    "selfplay": selfplay,
+    "learner": learner,
+    "search": search,
+    "broadcast": broadcast,
+}
+
+
+def _compare(part: Callable[[], float], ceiling: Callable[[], float], unit: str) -> dict[str, Any]:
+    """Time both in turn, A B B A, so that a steady drift of the machine's speed cancels."""
+    pairs = []
+    for number in range(ROUNDS):
+        if number % 2:
+            top = ceiling()
+            pairs.append((part(), top))
+        else:
+            pairs.append((part(), ceiling()))
+    shares = [value / top for value, top in pairs]
+    return {
+        "value": round(median(v for v, _ in pairs), 1),
+        "unit": unit,
+        "ceiling": round(median(c for _, c in pairs), 1),
+        "share": round(median(shares), 4),
+        "share_low": round(min(shares), 4),
+        "share_high": round(max(shares), 4),
+        "rounds": ROUNDS,
+    }
+
+
+def _random_game(game: Game, rng: np.random.Generator) -> GameRecord:
+    """A game of random moves, as if searched; its content does not matter to the speed of training."""
+    state, actions = game.initial_state(), []
+    while state[STATUS] == ONGOING:
+        actions.append(rng.choice(np.flatnonzero(game.legal_mask(state))))
+        game.play(state, actions[-1])
+    length = len(actions)
+    policy = np.zeros((length, game.num_actions), np.float32)
+    policy[np.arange(length), actions] = 1.0
+    return GameRecord(
+        start=game.initial_state(),
+        actions=np.array(actions, np.int16),
+        policy=policy,
+        wdl=np.full((length, 3), 1 / 3, np.float32),
+        proven=np.zeros(length, np.int8),
+        full=np.ones(length, bool),
+        off_policy=np.zeros(length, bool),
+        weights_version=np.zeros(length, np.int64),
+        outcome=0,
+    )
+
+
+@njit(int64(int64[::1], int64, uint8[::1], uint64[::1], LegalFn, PlayFn), cache=True)
+def random_moves(start, games, mask, stream, legal, play):
+    """Play ``games`` games of uniformly random moves from ``start``; the number of moves made."""
+    state = start.copy()
+    moves = 0
+    for _ in range(games):
+        state[:] = start
+        rollout(state, mask, stream, legal, play)
+        moves += state[PLY] - start[PLY]
+    return moves
+
+
+def _moves_per_second(game: Game, seconds: float) -> float:
+    """Moves/s of random play by the rules alone."""
+    stream, mask = np.zeros(1, np.uint64), np.zeros(game.num_actions, np.uint8)
+    moves, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < seconds:
+        moves += random_moves(game.initial_state(), GAMES_A_CALL, mask, stream, game.legal, game.play)
+    return moves / spent

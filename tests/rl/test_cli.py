@@ -1,0 +1,283 @@
+"""The command line: results on standard output, one sentence on standard error, exit status 0, 1 or 2."""
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agents_for_tests import save_random_agent, small_config
+from typer.testing import CliRunner, Result
+
+import rl.runtime
+from rl.cli import app
+from rl.runtime.checkpoint import CheckpointError
+
+
+@pytest.fixture(scope="module")
+def toe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_random_agent(tmp_path_factory.mktemp("agents") / "toe.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def four(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_random_agent(tmp_path_factory.mktemp("agents") / "four.safetensors", "connect_four"))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "toe.yaml"
+    path.write_text(small_config("tic_tac_toe").to_yaml())
+    return path
+
+
+def fuseki(*words: object, given: str | None = None) -> Result:
+    return CliRunner().invoke(app, [str(w) for w in words], input=given)
+
+
+def refused(result: Result, *parts: str) -> None:
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert "Traceback" not in result.stderr
+    for part in parts:
+        assert part in result.stderr
+
+
+def as_json(result: Result) -> dict[str, Any]:
+    assert result.exit_code == 0, result.stderr
+    answer = json.loads(result.stdout)
+    assert isinstance(answer, dict)
+    return answer
+
+
+# What is wrong with the input, each in one sentence
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["evl"], "Did you mean 'eval'"),
+        (["eval", "nobody"], "--against"),
+        (["analyse", "nobody", "--simulations", "-1"], "--simulations"),
+        (["analyse", "nobody", "--simulations", "many"], "--simulations"),
+        (["bench", "everything"], "selfplay"),
+        (["train"], "CONFIG.yaml"),
+        (["train", "x.yaml", "--nonsense"], "--nonsense"),
+        (["export", "nobody", "--format", "pickle", "--out", "x"], "pickle"),
+    ],
+)
+def test_mistyped_command_lines(words: list[str], part: str) -> None:
+    refused(fuseki(*words), part)
+
+
+def test_configs_that_are_wrong(config: Path, tmp_path: Path) -> None:
+    def train(*words: object) -> Result:
+        return fuseki("train", *words, "--run-dir", tmp_path / "run", "--serial")
+
+    refused(train(tmp_path / "missing.yaml"), "missing.yaml", "No such file")
+    refused(train(config, "learner.learning_rat=1"), "learner.learning_rat", "did you mean 'learning_rate'?")
+    refused(train(config, "learner.batch_size=many"), "learner.batch_size")
+    refused(train(config, "env=chess9"), "chess9", "connect_four")
+    refused(train(config, "nonsense"), "key.sub=value")
+    assert not (tmp_path / "run").exists(), "nothing is written before the input is known to be right"
+
+
+def test_run_folders_that_cannot_be_used(config: Path, tmp_path: Path) -> None:
+    refused(fuseki("train", config, "--resume"), "--run-dir")
+    refused(fuseki("train", config, "--resume", "--run-dir", tmp_path / "nowhere"), "nowhere", "does not exist")
+    (tmp_path / "empty").mkdir()
+    refused(fuseki("train", config, "--resume", "--run-dir", tmp_path / "empty"), "empty", "no checkpoint")
+    (tmp_path / "file").write_text("in the way")
+    refused(fuseki("train", config, "--run-dir", tmp_path / "file"), "cannot write", "file")
+    refused(fuseki("train", config, "--run-dir", tmp_path / "file" / "run"), "cannot write")
+
+
+def test_agents_that_are_missing_or_damaged(toe: str, tmp_path: Path) -> None:
+    content = Path(toe).read_bytes()
+    (tmp_path / "truncated.safetensors").write_bytes(content[: len(content) * 2 // 3])
+    (tmp_path / "corrupt.safetensors").write_bytes(b"\xff" * 200)
+    (tmp_path / "empty.safetensors").write_bytes(b"")
+    (tmp_path / "folder").mkdir()
+    for name in ("missing", "truncated.safetensors", "corrupt.safetensors", "empty.safetensors", "folder"):
+        path = tmp_path / name
+        refused(fuseki("analyse", path), str(path))
+        refused(fuseki("eval", path, "--against", "random"), str(path))
+        refused(fuseki("eval", toe, "--against", path), str(path))
+        refused(fuseki("play", path), str(path))
+        refused(fuseki("export", path, "--format", "onnx", "--out", tmp_path / "x.onnx"), str(path))
+    assert not (tmp_path / "x.onnx").exists()
+
+
+def test_weights_of_another_game(toe: str, four: str, tmp_path: Path) -> None:
+    refused(fuseki("eval", toe, "--against", four), "connect_four", "tic_tac_toe")
+    claims = small_config("connect_four")
+    impostor = save_random_agent(tmp_path / "impostor.safetensors", "tic_tac_toe", config=claims)
+    refused(fuseki("analyse", impostor, "--json"), "connect_four")
+    refused(fuseki("export", impostor, "--format", "onnx", "--out", tmp_path / "x.onnx"), "connect_four")
+
+
+@pytest.mark.parametrize(
+    ("moves", "part"),
+    [
+        ("4,4", "move 2 (4) is not legal here"),
+        ("9", "move 1 (9) is not legal here"),
+        ("-1", "move 1 (-1) is not legal here"),
+        ("4,x", "'x' is not a move of Tic-tac-toe"),
+        ("0,3,1,4,2", "the game has ended after 5 moves"),
+    ],
+)
+def test_moves_that_cannot_be_played(moves: str, part: str, toe: str) -> None:
+    refused(fuseki("analyse", toe, "--moves", moves), part)
+
+
+def test_matches_that_cannot_be_played(toe: str) -> None:
+    refused(fuseki("eval", toe, "--against", "mcts"), "mcts:ROLLOUTS")
+    refused(fuseki("eval", toe, "--against", "random", "--device", "abacus"), "abacus")
+    refused(fuseki("eval", toe, "--against", "gnugo:10"), "random", "solver")
+    refused(fuseki("eval", toe, "--against", "random", "--games", "0"), "--games")
+    refused(fuseki("eval", toe, "--against", "random", "--openings", "many"), "--openings")
+    refused(fuseki("eval", toe, "--against", "random", "--openings", "9"), "ask for fewer")
+    refused(fuseki("eval", toe, "--against", "truth", "--split", "nonsense"), "nonsense")
+
+
+def test_other_missing_input(toe: str, tmp_path: Path) -> None:
+    refused(fuseki("plot", tmp_path), "metrics.jsonl")
+    (tmp_path / "file").write_text("")
+    refused(fuseki("export", toe, "--format", "safetensors", "--out", tmp_path / "file" / "x"), "cannot write")
+
+
+def test_a_full_disk_is_no_fault_of_the_input(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "weights.safetensors")
+
+    monkeypatch.setattr(rl.runtime, "train", full)
+    result = fuseki("train", config, "--run-dir", tmp_path / "run", "--serial")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: the disk is full while writing 'weights.safetensors'")
+    assert len(result.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("cause", "status"), [(OSError(errno.ENOSPC, "full"), 1), (RuntimeError("damaged"), 2)])
+def test_a_checkpoint_that_fails_ends_the_run_in_one_line(
+    cause: Exception, status: int, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*args: object, **options: object) -> None:
+        raise CheckpointError("the checkpoint of step 5 failed") from cause
+
+    monkeypatch.setattr(rl.runtime, "train", failing)
+    result = fuseki("train", config, "--run-dir", tmp_path / "run", "--serial")
+    assert (result.exit_code, result.stderr) == (status, "error: the checkpoint of step 5 failed\n")
+
+
+def test_an_error_of_ours_is_not_blamed_on_the_input(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object, **options: object) -> None:
+        raise ValueError("shapes do not match")
+
+    monkeypatch.setattr(rl.runtime, "train", broken)
+    result = fuseki("train", config, "--run-dir", tmp_path / "run", "--serial")
+    assert result.exit_code == 1 and isinstance(result.exception, ValueError)
+
+
+# What is right
+
+
+def test_train_hands_the_resolved_config_to_the_runtime(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[Any, Path, dict[str, bool]]] = []
+    monkeypatch.setattr(rl.runtime, "train", lambda c, folder, **options: calls.append((c, folder, options)))
+    assert fuseki("train", config, "seed=5", "search.kind=puct", "--run-dir", tmp_path / "a").exit_code == 0
+    assert fuseki("train", config, "--run-dir", tmp_path / "a", "--resume", "--serial").exit_code == 0
+    monkeypatch.chdir(tmp_path)
+    assert fuseki("train", config).exit_code == 0
+    assert (calls[0][0].seed, calls[0][0].search.kind, calls[0][1]) == (5, "puct", tmp_path / "a")
+    assert [c[2] for c in calls[:2]] == [{"resume": False, "serial": False}, {"resume": True, "serial": True}]
+    assert calls[2][1].parent == Path("runs") and calls[2][1].name.startswith("toe-") and calls[2][1].is_dir()
+
+
+def test_analyse_names_action_policy_and_value(four: str) -> None:
+    answer = as_json(fuseki("analyse", four, "--moves", "3,3,2", "--simulations", "20", "--json"))
+    assert answer["action"] in range(7)
+    assert sum(answer["policy"]) == pytest.approx(1, abs=1e-5) and len(answer["policy"]) == 7
+    assert -1 <= answer["value"] <= 1
+    shown = fuseki("analyse", four, "--moves", "3,3,2", "--simulations", "0")
+    assert shown.exit_code == 0 and "0 1 2 3 4 5 6" in shown.stdout and "policy" in shown.stdout
+
+
+def test_eval_reports_a_match_with_its_interval(toe: str) -> None:
+    words = ["eval", toe, "--against", "random", "--games", "12", "--simulations", "8", "--json"]
+    answer = as_json(fuseki(*words))
+    assert answer["games"] == 12 == answer["wins"] + answer["draws"] + answer["losses"]
+    assert answer["score_low"] <= answer["score"] <= answer["score_high"]
+    again = as_json(fuseki(*words))
+    assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in answer.items() if k != "seconds"}
+    first = as_json(fuseki(*words, "--seats", "first", "--openings", "0"))
+    assert first["as_first"]["games"] == 12 and first["as_second"] is None
+    itself = as_json(fuseki("eval", toe, "--against", toe, "--games", "6", "--simulations", "0", "--json"))
+    assert itself["score"] == 0.5, "paired seats make a deterministic agent even with itself"
+
+
+def test_eval_against_truth(toe: str) -> None:
+    answer = as_json(fuseki("eval", toe, "--against", "truth", "--simulations", "32", "--json"))
+    assert answer["accuracy_low"] <= answer["accuracy"] <= answer["accuracy_high"]
+    assert answer["positions"] > 100
+    assert answer["accuracy"] > answer["network_accuracy"], "search helps a random network"
+
+
+def test_export_gives_an_agent_or_an_onnx_file(toe: str, tmp_path: Path) -> None:
+    copy, onnx = tmp_path / "copy.safetensors", tmp_path / "toe.onnx"
+    assert fuseki("export", toe, "--format", "safetensors", "--out", copy).exit_code == 0
+    assert fuseki("export", toe, "--format", "onnx", "--out", onnx).exit_code == 0
+    words = ["--moves", "4", "--simulations", "0", "--json"]
+    assert as_json(fuseki("analyse", copy, *words)) == as_json(fuseki("analyse", toe, *words))
+    assert onnx.stat().st_size > 500
+
+
+def test_envs_and_models_list_what_ships(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rl import models
+
+    shown = fuseki("envs").stdout
+    assert "tic_tac_toe" in shown and "connect_four" in shown
+    save_random_agent(tmp_path / "champion.safetensors")
+    (tmp_path / "champion.json").write_text('{"result": "never lost"}')
+    monkeypatch.setattr(models, "FOLDER", tmp_path)
+    assert fuseki("models").stdout == "champion: never lost\n"
+    assert as_json(fuseki("models", "--json")) == {"champion": {"result": "never lost"}}
+
+
+def test_play_through_a_pipe(toe: str) -> None:
+    shown = fuseki("play", toe, "--simulations", "4", given="4\nhint\nundo\nquit\n")
+    assert shown.exit_code == 0, shown.stderr
+    assert "The agent plays" in shown.stdout and "Goodbye." in shown.stdout
+
+
+# The real thing, as a process of its own
+
+
+def process(*words: object, given: str = "") -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).parent / "fuseki"), *map(str, words)]
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_a_process_refuses_in_one_line(toe: str, tmp_path: Path) -> None:
+    (tmp_path / "truncated.safetensors").write_bytes(Path(toe).read_bytes()[:300])
+    done = process("eval", tmp_path / "truncated.safetensors", "--against", "random", "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1 and "truncated.safetensors" in done.stderr
+
+
+def test_a_process_prints_json_alone(toe: str) -> None:
+    done = process("--verbose", "eval", toe, "--against", "random", "--games", "4", "--simulations", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["games"] == 4
+
+
+def test_a_process_plays_until_its_input_ends(toe: str) -> None:
+    done = process("play", toe, "--simulations", "2", given="4\n9\n")
+    assert done.returncode == 0 and done.stderr == ""
+    assert "'9' is neither a move nor a command" in done.stdout and done.stdout.rstrip().endswith("Goodbye.")
