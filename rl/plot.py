@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, told apart with any kind of colour vision; their yellow is too light for lines on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = ("-", "--", ":", "-.")
+STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
 SMOOTHED_FROM = 40  # points; shorter curves are drawn as they are
 FEW = 40  # points; up to here each has a marker
 
@@ -119,7 +119,7 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, x: str = "seconds") -> Path:
     panels = choose_panels(runs)
     scale, label = axis(x, max(row[x] for run in runs for row in run.rows))
     out = Path(out) if Path(out).suffix else Path(out).with_suffix(".png")
-    style = {
+    style: dict[Any, Any] = {
         "font.size": 10,
         "axes.titlesize": 11,
         "axes.titleweight": "bold",
@@ -233,7 +233,13 @@ def draw(axes: Axes, panel: Panel, runs: Sequence[Run], x: str, scale: float) ->
             at = at / scale
             colour, style = (run_colour(r, len(runs)), STYLES[c % len(STYLES)]) if several else (COLOURS[c], "-")
             marker = "o" if len(at) <= FEW and not (panel.noisy and len(at) > 10) else None
-            strong = {"color": colour, "linestyle": style, "linewidth": 1.8, "marker": marker, "markersize": 3.5}
+            strong: dict[str, Any] = {
+                "color": colour,
+                "linestyle": style,
+                "linewidth": 1.8,
+                "marker": marker,
+                "markersize": 3.5,
+            }
             shown = values
             if panel.noisy and len(at) >= SMOOTHED_FROM:
                 axes.plot(at, values, color=colour, linewidth=0.7, alpha=0.15 if several else 0.25)
@@ -329,7 +335,7 @@ def axis(x: str, largest: float) -> tuple[float, str]:
     return 1.0, METRICS[x].meaning
 
 
-def short_number(value: float, position: int | None = None) -> str:
+def short_number(value: float, position: float | None = None) -> str:
     """A tick's label: 0.25, 1,200, 15k, 2.5M. Matplotlib calls it as a formatter, with the tick's position."""
     for limit, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= limit:

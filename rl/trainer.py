@@ -24,6 +24,7 @@ class Trainer:
         self.game = envs.make(config.env)
         self.learner = Learner(self.game, config, device)
         seed = int(np.random.SeedSequence(config.seed, spawn_key=(0,)).generate_state(1)[0])
+        self.busy_seconds = 0.0  # spent in updates so far
         self.window = ReplayWindow(self.game, config.experience, seed, config.learner.symmetries)
 
     def add(self, games: list[GameRecord]) -> None:
@@ -54,8 +55,9 @@ class Trainer:
             return {}
         means = {f"learner/{name}": float(np.mean([m[name] for m in measures])) for name in measures[0]}
         means["learner/lag_max"] = max(m["lag_max"] for m in measures)
-        rows = len(measures) * self.config.learner.batch_size
-        return means | {"learner/rows_per_second": rows / (time.perf_counter() - started)}
+        seconds = time.perf_counter() - started
+        self.busy_seconds += seconds
+        return means | {"learner/rows_per_second": len(measures) * self.config.learner.batch_size / seconds}
 
     def status(self) -> dict[str, float]:
         """Counters of the window under the catalogue's names."""

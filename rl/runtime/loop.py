@@ -80,7 +80,7 @@ def run_lockstep(session: Session, actors: Actors) -> None:
         if measures:
             weights = trainer.weights()
             actors.use(weights)
-        session.learned(weights.version, measures)
+        session.learned(weights.version, measures, trainer.busy_seconds)
         session.log(trainer.status() | {"weights/version": weights.version})
         if session.checkpoint_due():
             checkpoint(session, trainer, actors, weights)

@@ -136,7 +136,7 @@ class LearnerProcess:
             "weights/bytes": sum(t.nbytes for t in weights.tensors.values()),
             "weights/publish_seconds": time.perf_counter() - started,
         }
-        reply = {"measures": measures, "status": status, "version": weights.version}
+        reply = {"measures": measures, "status": status, "version": weights.version, "busy": self.trainer.busy_seconds}
         return reply | {"allowed": self.trainer.steps_allowed()}, weights
 
     def checkpoint(self, root: str, book: dict) -> str:
@@ -333,7 +333,7 @@ class Driver:
         self.allowed, self.learner_status = reply["allowed"], reply["status"]
         if reply["version"] > self.version:
             self.version, self.weights = reply["version"], weights
-            self.session.learned(self.version, reply["measures"])
+            self.session.learned(self.version, reply["measures"], reply["busy"])
 
     def take_examination(self, call: Call) -> None:
         found, _ = call.aside

@@ -70,6 +70,7 @@ class Session:
         self.stopping = False  # asked to end by Ctrl-C or SIGTERM
         self._handlers: dict[signal.Signals, Any] = {}
         self._stretch = Stretch()
+        self._busy = 0.0
         self._latest: dict[str, float] = {}
 
     def _check_same_run(self, in_flight: bool) -> None:
@@ -123,10 +124,11 @@ class Session:
         self.clock.games += int(summary["games"])
         self._stretch.add_games(summary)
 
-    def learned(self, steps: int, measures: dict[str, float]) -> None:
-        """Count updates."""
+    def learned(self, steps: int, measures: dict[str, float], busy_seconds: float) -> None:
+        """Count updates; ``busy_seconds``: what the learner has spent in updates since it was started."""
         self.clock.learner_steps = steps
-        self._stretch.add_measures(measures)
+        self._stretch.add_measures(measures, busy_seconds - self._busy)
+        self._busy = busy_seconds
 
     def log_due(self) -> bool:
         return time.monotonic() - self._logged >= LOG_SECONDS
@@ -167,7 +169,7 @@ class Session:
         seconds = self.tick().seconds
         self.clock = Clock(**book["clock"])
         self.clock.seconds = seconds
-        self._stretch = Stretch()
+        self._stretch, self._busy = Stretch(), 0.0
         trim(self.run_dir, self.clock.learner_steps)
 
 
@@ -176,7 +178,7 @@ class Stretch:
 
     def __init__(self) -> None:
         self.moves = self.evaluations = 0
-        self.seconds = self.inside = 0.0
+        self.seconds = self.inside = self.busy = 0.0
         self.totals: dict[str, float] = defaultdict(float)
         self.measures: list[dict[str, float]] = []
 
@@ -190,7 +192,8 @@ class Stretch:
         for name, value in summary.items():
             self.totals[name] += value
 
-    def add_measures(self, measures: dict[str, float]) -> None:
+    def add_measures(self, measures: dict[str, float], busy: float) -> None:
+        self.busy += busy
         if measures:
             self.measures.append(measures)
 
@@ -211,6 +214,7 @@ class Stretch:
                 "selfplay/proven_share": self.totals["proven"] / self.totals["moves"],
             }
         if self.measures:
+            row["learner/wait_fraction"] = max(0.0, 1.0 - self.busy / elapsed)
             for name in self.measures[0]:
                 values = [m[name] for m in self.measures]
                 row[name] = max(values) if name == "learner/lag_max" else sum(values) / len(values)

@@ -111,11 +111,15 @@ def gumbel_interior(tree, b, node, knobs, q, policy):
     completed_values(tree, b, node, knobs, q)
     edge_visits, edge_proven = tree.edge_visits[b, node], tree.edge_proven[b, node]
     log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
+    count = 0
     for a in range(q.shape[0]):
         closed = prior[a] == 0.0 or edge_proven[a] == PROVEN_LOSS
+        count += not closed
         q[a] = -np.inf if closed else log_prior[a] + q[a]
+    if count == 0:  # only without the solver, which would have proven the node
+        return most_likely(prior)
     softmax(q, policy)
-    total = 1 + tree.visits[b, node]
+    total = tree.visits[b, node]  # the sum of the edges' visits, and 1 for the node's own evaluation
     best, best_score = -1, -np.inf
     for a in range(q.shape[0]):
         if q[a] == -np.inf:
@@ -123,7 +127,7 @@ def gumbel_interior(tree, b, node, knobs, q, policy):
         score = policy[a] - edge_visits[a] / total
         if best < 0 or score > best_score:
             best, best_score = a, score
-    return best if best >= 0 else most_likely(prior)
+    return best
 
 
 @njit(cache=True)
@@ -172,27 +176,32 @@ def root_decision(tree, lanes, b, knobs, policy, q):
     * a proven win is played, and the policy is spread over proven wins only, as the prior has them;
     * of a root proven drawn, only proven draws are played;
     * proven losses are neither played nor in the policy, unless every legal action loses;
-    * among the rest Gumbel plays the best of noise + log prior + σ(q) with the most visits, and its policy is
-      softmax(log prior + σ(q)); PUCT plays the most visited action, and its policy is the share of visits.
+    * among the rest Gumbel plays the best of noise + log prior + σ(q) with the most visits of this search (those
+      inherited by tree reuse had no part in the halving), and its policy is softmax(log prior + σ(q)); PUCT plays
+      the most visited action, and its policy is the share of visits.
     """
     edge_visits, edge_proven = tree.edge_visits[b, 0], tree.edge_proven[b, 0]
-    log_prior, prior, noise = tree.log_prior[b, 0], tree.prior[b, 0], lanes.noise[b]
+    log_prior, prior, noise, base = tree.log_prior[b, 0], tree.prior[b, 0], lanes.noise[b], lanes.base[b]
     proven = tree.proven[b, 0]
     only = proven if proven in (PROVEN_WIN, PROVEN_DRAW) else UNPROVEN
     completed_values(tree, b, 0, knobs, q)
+    lost = True
+    for a in range(prior.shape[0]):
+        if prior[a] > 0.0 and edge_proven[a] != PROVEN_LOSS:
+            lost = False
     most = -1
     for a in range(prior.shape[0]):
         result = edge_proven[a]
         allowed = prior[a] > 0.0
         if only != UNPROVEN:
             allowed = allowed and result == only
-        elif proven != PROVEN_LOSS:
+        elif not lost:
             allowed = allowed and result != PROVEN_LOSS
         if not allowed:
             q[a] = -np.inf
             policy[a] = -np.inf
             continue
-        most = max(most, edge_visits[a])
+        most = max(most, edge_visits[a] - base[a])
         policy[a] = log_prior[a] + (0.0 if only == PROVEN_WIN else q[a])
     best, best_score = -1, -np.inf
     total = 0
@@ -202,7 +211,7 @@ def root_decision(tree, lanes, b, knobs, policy, q):
         visits = edge_visits[a]
         total += visits
         if knobs.kind == GUMBEL:
-            score = noise[a] + log_prior[a] + q[a] if visits == most else -np.inf
+            score = noise[a] + log_prior[a] + q[a] if visits - base[a] == most else -np.inf
         else:
             score = visits + 0.5 * prior[a]  # the prior decides between equals
         if best < 0 or score > best_score:

@@ -102,9 +102,9 @@ def test_connect_four_plies_have_equal_shares_where_positions_exist(four: dict[s
     count = Counter(four[split].ply.tolist())
     share = max(count.values())
     assert share <= 1.25 * len(four[split]) / 41
-    # Up to the mirror the first plies have 1, 4, 25, ... positions; the last ones are seldom reached.
-    assert all(count[ply] >= 0.99 * share for ply in range(5, 37))
-    assert all(count[ply] >= 5 for ply in range(37, 41))
+    # Up to the mirror the first plies have 1, 4, 25, ... positions; the last is seldom reached.
+    assert all(count[ply] >= 0.75 * share for ply in range(5, 40))
+    assert count[40] >= 0.3 * share
 
 
 def test_no_position_or_mirror_image_appears_twice(four: dict[str, TruthSet]) -> None:

@@ -1,0 +1,89 @@
+"""The lock-step loop: deterministic, and bit-identical after being killed and resumed."""
+
+from __future__ import annotations
+
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rl import runtime
+from rl.config import ConfigError, load_config
+from rl.runtime.checkpoint import latest_checkpoint
+from rl.runtime.metrics import CLOCK, read_metrics
+from tests.rl.runtime.runs import final_weights, finish, kill_group, start, wait_until, write_config
+
+STEPS = 60
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("config")
+    return write_config(
+        folder / "small.yaml", mode="sync", learner_steps=STEPS, checkpoint_minutes=0.001, sync_moves=3
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return runtime.train(load_config(config), tmp_path_factory.mktemp("whole") / "run", serial=True)
+
+
+def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_killed_and_resumed_run_ends_bit_identical(config: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    process = start(config, run_dir, "--serial")
+    wait_until(lambda: latest_checkpoint(run_dir / "checkpoints"), process)
+    time.sleep(random.Random().uniform(0, 0.5))  # at any moment
+    kill_group(process)
+    newest = latest_checkpoint(run_dir / "checkpoints")
+    assert newest is not None
+    assert not newest.endswith(f"{STEPS:08d}"), "the run had ended before it was killed"
+    runtime.train(load_config(config), run_dir, resume=True, serial=True)
+    assert same(final_weights(run_dir), final_weights(uninterrupted))
+    steps = [row["learner_steps"] for row in read_metrics(run_dir)]
+    assert steps == sorted(steps)
+    assert steps[-1] == STEPS
+    assert [row["games"] for row in read_metrics(run_dir)][-1] == [r["games"] for r in read_metrics(uninterrupted)][-1]
+
+
+def test_every_row_has_the_clock(uninterrupted: Path) -> None:
+    rows = read_metrics(uninterrupted)
+    assert rows
+    assert all(name in row for row in rows for name in CLOCK)
+    assert any("learner/policy_loss" in row for row in rows)
+    assert "eval/accuracy_network" in rows[-1]
+    assert max(row.get("experience/reuse", 0) for row in rows) <= 4.0
+
+
+def test_another_seed_is_another_run(config: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    other = runtime.train(load_config(config, ["seed=1"]), tmp_path / "run", serial=True)
+    assert not same(final_weights(other), final_weights(uninterrupted))
+
+
+def test_a_used_folder_is_refused(config: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds a run already; add --resume"):
+        runtime.train(load_config(config), uninterrupted, serial=True)
+    with pytest.raises(ConfigError, match="no checkpoint to resume"):
+        runtime.train(load_config(config), tmp_path / "new", resume=True, serial=True)
+    with pytest.raises(ConfigError, match="'net' differs from the run"):
+        runtime.train(load_config(config, ["net.encoder.width=16"]), uninterrupted, resume=True, serial=True)
+
+
+def test_ctrl_c_ends_with_a_checkpoint_that_resumes(config: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    process = start(config, run_dir, "run.learner_steps=100000", "run.checkpoint_minutes=100", "--serial")
+    wait_until(lambda: (run_dir / "metrics.jsonl").exists() and read_metrics(run_dir), process)
+    process.send_signal(2)
+    output = finish(process)
+    assert "stopping" in output
+    assert "Traceback" not in output
+    steps = read_metrics(run_dir)[-1]["learner_steps"]
+    newest = latest_checkpoint(run_dir / "checkpoints")
+    assert newest is not None
+    assert newest.endswith(f"{steps:08d}")
