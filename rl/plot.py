@@ -267,7 +267,7 @@ def draw(axes: Axes, panel: Panel, runs: Sequence[Run], x: str, scale: float) ->
     # Between title and curves, so that it never lies over data: the legend, or what the only curve means.
     if len(panel.curves) == 1:
         axes.annotate(
-            first.meaning, (0, 1), (0, 8), "axes fraction", "offset points", fontsize=8.5, color="0.4", in_layout=False
+            first.meaning, (0, 1), (0, 9), "axes fraction", "offset points", fontsize=8.5, color="0.4", in_layout=False
         )
         return
     handles = [
@@ -278,7 +278,7 @@ def draw(axes: Axes, panel: Panel, runs: Sequence[Run], x: str, scale: float) ->
         handles,
         [curve.label for curve in panel.curves],
         loc="lower left",
-        bbox_to_anchor=(0, 1.02),
+        bbox_to_anchor=(0, 1.035),
         ncols=len(handles),
         frameon=False,
         fontsize=9,

@@ -72,7 +72,7 @@ METRICS: dict[str, Metric] = {
     "eval/score/<opponent>": Metric("", "points a game against a fixed opponent: a win 1, a draw ½"),
     "eval/score_low/<opponent>": Metric("", "lower end of the score's 95 % interval"),
     "eval/score_high/<opponent>": Metric("", "upper end of the score's 95 % interval"),
-    "eval/elo": Metric("Elo", "rating against all fixed opponents and earlier versions; the random player is 0"),
+    "eval/elo": Metric("Elo", "rating by all fixed opponents so far; the random player has 0"),
     "eval/elo_low": Metric("Elo", "lower end of the rating's 95 % interval"),
     "eval/elo_high": Metric("Elo", "upper end of the rating's 95 % interval"),
     "eval/seconds": Metric("s", "time that the evaluation took"),
@@ -133,7 +133,7 @@ class MetricsLog:
         A version number that ``name`` begins with ("00000400-random-1") is left out there, where it is the position
         of the slider under the text. Returns the file written. Raises OSError when it cannot be.
         """
-        safe = re.sub(r"[^\w.=-]+", "-", name).strip(".-") or "text"
+        safe = re.sub(r"[^\w.=]+", "-", name).strip(".-") or "text"
         path = self.run_dir / "games" / f"{safe}.txt"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")

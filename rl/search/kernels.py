@@ -25,11 +25,16 @@ from rl.search.policies import (
 )
 from rl.search.tree import DONE, GUMBEL, LEAF_ASKED, ROOT, ROOT_ASKED, SEARCHING, KnobsType, LanesType, TreeType
 
+# numba compiles policies.py and tree.py into these kernels but looks only at this file when it decides whether its
+# cached machine code is still valid. Their digest stands here so that a change of theirs is one of this file too;
+# tests/rl/search compares it and says what to write.
+COMPILED_IN = "aeb23040b60785fa"
+
 # A legal action's prior never rounds to 0, which marks illegal ones.
 SMALLEST_PRIOR = 1e-30
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def terminal_result(state):
     """Proven result of an ended position for its side to move."""
     if state[STATUS] == DRAW:
@@ -38,7 +43,7 @@ def terminal_result(state):
     return PROVEN_WIN if winner == state[TO_MOVE] else PROVEN_LOSS
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def clear_node(tree, b, node, parent, action):
     tree.parent[b, node] = parent
     tree.action[b, node] = action
@@ -53,7 +58,7 @@ def clear_node(tree, b, node, parent, action):
     tree.edge_proven[b, node, :] = UNPROVEN
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def mark_legal(tree, b, node, legal, mask):
     """Prior uniform over the legal actions until the network has spoken; returns how many there are."""
     legal(tree.state[b, node], mask)
@@ -68,13 +73,13 @@ def mark_legal(tree, b, node, legal, mask):
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def other_mover(tree, b, node, parent):
     """True when node and parent have different sides to move, so that values turn their sign between them."""
     return tree.state[b, node, TO_MOVE] != tree.state[b, parent, TO_MOVE]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def prove(tree, b, node, result):
     """Note a proven result (for the node's side to move) at the node and at the edge that leads to it."""
     tree.proven[b, node] = result
@@ -84,7 +89,7 @@ def prove(tree, b, node, result):
         tree.edge_proven[b, parent, tree.action[b, node]] = seen
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def create_child(tree, lanes, b, node, action, play, legal, mask):
     """Append the child that ``action`` leads to and return its index."""
     child = lanes.size[b]
@@ -101,7 +106,7 @@ def create_child(tree, lanes, b, node, action, play, legal, mask):
     return child
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def winning_move(state, prior, first, play, scratch):
     """The first action from ``first`` on that ends the game in favour of the side to move; -1 if none does."""
     for a in range(first, prior.shape[0]):
@@ -113,7 +118,7 @@ def winning_move(state, prior, first, play, scratch):
     return -1
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def prove_from_children(tree, b, node):
     """Set what the node's edges prove of it; True when it is proven."""
     prior, edge_proven = tree.prior[b, node], tree.edge_proven[b, node]
@@ -134,7 +139,7 @@ def prove_from_children(tree, b, node):
     return complete
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def back_up(tree, b, node, value, draw, knobs):
     """Add one simulation's result to the node and its ancestors, and propagate what it proves.
 
@@ -161,7 +166,7 @@ def back_up(tree, b, node, value, draw, knobs):
         node = parent
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def select_leaf(tree, lanes, b, knobs, schedule, play, legal, mask, scratch, q, policy):
     """Run simulations in one lane until one needs the network (True) or the search is over (False)."""
     while lanes.done[b] < lanes.budget[b] and tree.proven[b, 0] == UNPROVEN:
@@ -192,7 +197,7 @@ def select_leaf(tree, lanes, b, knobs, schedule, play, legal, mask, scratch, q, 
     return False
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def write_planes(tree, b, node, symmetry, point_symmetries, planes, scratch_planes, out):
     """Network input of a node under a symmetry of the board."""
     if symmetry == 0:
@@ -220,6 +225,7 @@ def write_planes(tree, b, node, symmetry, point_symmetries, planes, scratch_plan
         int32[::1],
     ),
     cache=True,
+    error_model="numpy",
     nogil=True,
 )
 def select(tree, lanes, knobs, schedule, point_symmetries, play, legal, planes, out, asked):
@@ -251,7 +257,7 @@ def select(tree, lanes, knobs, schedule, point_symmetries, play, legal, planes, 
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def store_policy(tree, b, node, logits, actions_of, weight):
     """Add ``weight`` · logits to the node's log prior; ``actions_of`` maps the answer's actions to the node's."""
     log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
@@ -261,7 +267,7 @@ def store_policy(tree, b, node, logits, actions_of, weight):
             log_prior[action] += weight * logits[a]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def normalise(tree, b, node):
     """Turn legal logits into log probabilities and probabilities."""
     log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
@@ -285,6 +291,7 @@ def normalise(tree, b, node):
 @njit(
     void(TreeType, LanesType, KnobsType, int64[:, ::1], float32[:, ::1], float32[:, ::1], int32[::1]),
     cache=True,
+    error_model="numpy",
     nogil=True,
 )
 def update(tree, lanes, knobs, action_symmetries, logits, wdl, asked):
@@ -316,6 +323,7 @@ def update(tree, lanes, knobs, action_symmetries, logits, wdl, asked):
 @njit(
     void(TreeType, LanesType, KnobsType, int64[:, ::1], int32[::1], PlayFn, LegalFn, int32[::1]),
     cache=True,
+    error_model="numpy",
     nogil=True,
 )
 def plant(tree, lanes, knobs, states, chosen, play, legal, considered):
@@ -348,7 +356,7 @@ def plant(tree, lanes, knobs, states, chosen, play, legal, considered):
             action = winning_move(tree.state[b, 0], tree.prior[b, 0], action + 1, play, scratch)
 
 
-@njit(void(TreeType, LanesType, int32[::1], int64[::1], uint8[::1]), cache=True, nogil=True)
+@njit(void(TreeType, LanesType, int32[::1], int64[::1], uint8[::1]), cache=True, error_model="numpy", nogil=True)
 def advance_root(tree, lanes, chosen, actions, kept):
     """Make the child that ``actions[i]`` leads to the root of lane ``chosen[i]``, with its subtree.
 
@@ -419,6 +427,7 @@ def advance_root(tree, lanes, chosen, actions, kept):
         float32[:, ::1],
     ),
     cache=True,
+    error_model="numpy",
     nogil=True,
 )
 def decide(tree, lanes, knobs, chosen, action, policy, visits, action_value, wdl):

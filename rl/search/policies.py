@@ -15,7 +15,7 @@ from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN
 from rl.search.tree import GUMBEL
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def exact_value(proven):
     """Value of a proven result for the side to move."""
     if proven == PROVEN_WIN:
@@ -23,7 +23,7 @@ def exact_value(proven):
     return np.float32(-1.0) if proven == PROVEN_LOSS else np.float32(0.0)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def turned(proven):
     """A proven result seen from the other side."""
     if proven == PROVEN_WIN:
@@ -31,13 +31,13 @@ def turned(proven):
     return PROVEN_WIN if proven == PROVEN_LOSS else proven
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def edge_mean(visits, value, proven):
     """Value of a visited edge: exact when proven, else the mean."""
     return exact_value(proven) if proven != UNPROVEN else np.float32(value / visits)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def completed_values(tree, b, node, knobs, q):
     """Fill q[a] with σ(completed q): visited actions by their value, others by the mixed value v_mix.
 
@@ -65,7 +65,7 @@ def completed_values(tree, b, node, knobs, q):
         q[a] = scale * 0.5 * ((q[a] if edge_visits[a] > 0 else mixed) + 1.0)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def softmax(scores, out):
     """out = softmax(scores); entries of -inf get 0."""
     top = -np.inf
@@ -79,7 +79,7 @@ def softmax(scores, out):
         out[a] /= total
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def gumbel_root(tree, lanes, b, knobs, schedule, q):
     """Sequential halving: among the actions whose visit count is due, the best by noise + log prior + σ(q).
 
@@ -105,7 +105,7 @@ def gumbel_root(tree, lanes, b, knobs, schedule, q):
     return spare if spare >= 0 else most_likely(prior)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def gumbel_interior(tree, b, node, knobs, q, policy):
     """Deterministic choice that makes visits follow the improved policy (Danihelka et al. 2022, equation 14)."""
     completed_values(tree, b, node, knobs, q)
@@ -130,7 +130,7 @@ def gumbel_interior(tree, b, node, knobs, q, policy):
     return best
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def puct(tree, lanes, b, node, knobs):
     """PUCT with first-play urgency; the root mixes Dirichlet noise into its prior when exploring."""
     edge_visits, edge_value = tree.edge_visits[b, node], tree.edge_value[b, node]
@@ -158,7 +158,7 @@ def puct(tree, lanes, b, node, knobs):
     return best if best >= 0 else most_likely(priors)
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def most_likely(prior):
     """The action with the largest prior: the choice where every action is proven to lose."""
     best = 0
@@ -168,7 +168,7 @@ def most_likely(prior):
     return best
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def root_decision(tree, lanes, b, knobs, policy, q):
     """The action to play (returned) and the improved policy (written to ``policy``) of a searched root.
 

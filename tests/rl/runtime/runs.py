@@ -59,7 +59,9 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen[str], 
     deadline = time.monotonic() + seconds
     while not condition():
         assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline, "it did not happen in time"
+        if time.monotonic() > deadline:
+            kill_group(process)
+            raise AssertionError("it did not happen in time")
         time.sleep(0.05)
 
 

@@ -1,0 +1,107 @@
+"""The cycle on real Ray: deaths of real processes, resume, lock step with actors in other processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from rl import runtime
+from rl.config import load_config
+from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
+from rl.runtime.metrics import read_metrics
+from rl.runtime.on_ray import Plan, plan
+from tests.rl.runtime.runs import final_weights, finish, kill_group, start, wait_until, write_config
+
+
+def workers(process, name: str) -> list[psutil.Process]:
+    """The run's Ray worker processes of this class, as ``ps`` shows them."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [c for c in children if c.is_running() and any(f"ray::{name}" in part for part in c.cmdline())]
+
+
+def rows(run_dir: Path) -> list[dict]:
+    return read_metrics(run_dir) if (run_dir / "metrics.jsonl").exists() else []
+
+
+def steps(run_dir: Path) -> int:
+    return int(rows(run_dir)[-1]["learner_steps"]) if rows(run_dir) else 0
+
+
+@pytest.mark.timeout(400)
+def test_deaths_of_actor_learner_and_everything(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    config = write_config(tmp_path / "small.yaml", learner_steps=100_000, checkpoint_minutes=0.03, actors=2)
+    process = start(config, run_dir)
+    wait_until(lambda: steps(run_dir) > 50, process)
+
+    # An actor dies: it is replaced, and the learner loses no step.
+    before = steps(run_dir)
+    workers(process, "ActorProcess")[0].send_signal(signal.SIGKILL)
+    wait_until(lambda: rows(run_dir)[-1].get("selfplay/restarts", 0) >= 1, process)
+    wait_until(lambda: steps(run_dir) > before + 20, process)
+    counts = [int(row["learner_steps"]) for row in rows(run_dir)]
+    assert counts == sorted(counts)
+    wait_until(lambda: len(workers(process, "ActorProcess")) == 2, process)
+
+    # The learner dies: it comes back from the last checkpoint and goes on.
+    before = steps(run_dir)
+    workers(process, "LearnerProcess")[0].send_signal(signal.SIGKILL)
+    wait_until(lambda: rows(run_dir)[-1].get("selfplay/restarts", 0) >= 2, process)
+    wait_until(lambda: steps(run_dir) > before + 20, process)
+    counts = [int(row["learner_steps"]) for row in rows(run_dir)]
+    assert counts == sorted(counts), "the curves go back with the learner and repeat nothing"
+
+    # Everything dies: --resume goes on from the last checkpoint.
+    ray_processes = psutil.Process(process.pid).children(recursive=True)
+    kill_group(process)
+    for child in ray_processes:
+        if child.is_running():
+            child.kill()
+    newest = latest_checkpoint(run_dir / "checkpoints")
+    assert newest is not None
+    saved = load_checkpoint(newest)
+    resumed = start(config, run_dir, "--resume", f"run.learner_steps={saved.step + 40}")
+    output = finish(resumed)
+    assert "Traceback" not in output
+    counts = [int(row["learner_steps"]) for row in rows(run_dir)]
+    assert counts == sorted(counts)
+    assert counts[-1] == saved.step + 40
+    games = [int(row["games"]) for row in rows(run_dir)]
+    seconds = [row["seconds"] for row in rows(run_dir)]
+    assert games == sorted(games)
+    assert seconds == sorted(seconds)
+    reuse = [row["experience/reuse"] for row in rows(run_dir) if "experience/reuse" in row]
+    assert max(reuse) <= 4.0, "reuse is enforced across all of it"
+    assert (run_dir / "config.yaml").exists()
+    last = rows(run_dir)[-1]
+    assert 0 <= last["eval/accuracy_network"] <= 1
+
+
+@pytest.mark.timeout(200)
+def test_lock_step_on_ray_equals_lock_step_in_one_process(tmp_path: Path) -> None:
+    """One actor in a process of its own plays the very same games, so the weights are equal to the last bit."""
+    config = load_config(write_config(tmp_path / "small.yaml", mode="sync", learner_steps=30, actors=1, sync_moves=3))
+    assert "RAY_ADDRESS" not in os.environ
+    apart = final_weights(runtime.train(config, tmp_path / "apart"))
+    together = final_weights(runtime.train(config, tmp_path / "together", serial=True))
+    assert apart.keys() == together.keys()
+    assert all(np.array_equal(apart[name], together[name]) for name in apart)
+
+
+def test_plan_follows_the_cluster(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path / "small.yaml", learner_steps=1))
+    assert plan(config, {"CPU": 2}) == Plan(actors=2, actor_gpus=0.0, learner_threads=1, learner_gpus=0.0)
+    assert plan(config, {"CPU": 16}) == Plan(actors=12, actor_gpus=0.0, learner_threads=4, learner_gpus=0.0)
+    shared = plan(config, {"CPU": 16, "GPU": 1})
+    assert shared.learner_gpus + shared.actors * shared.actor_gpus <= 1
+    assert shared.actor_gpus > 0
+    several = plan(config, {"CPU": 64, "GPU": 8})
+    assert several.learner_gpus == 1
+    assert several.actors * several.actor_gpus <= 7
+    fixed = load_config(write_config(tmp_path / "fixed.yaml", learner_steps=1, actors=5))
+    assert plan(fixed, {"CPU": 2}).actors == 5
