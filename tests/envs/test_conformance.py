@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broken_games import BROKEN, CALLS, legal_nothing, play_counts_calls, rule
 
 from envs import GAMES, make
 from envs.conformance import ConformanceError, Report, check_game, main
 from envs.game import HEADER, INIT, PLANES, PLAY, PLY, STATUS, TO_MOVE, Game
 from envs.tic_tac_toe import init
+from tests.envs.broken_games import BROKEN, CALLS, legal_nothing, play_counts_calls, rule
 
 CONNECT_THREE = Path(__file__).parents[1] / "examples" / "connect_three.py"
 

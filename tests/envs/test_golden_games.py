@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playthrough import draw
 
 from envs import GAMES, make
+from tests.envs.playthrough import draw
 
 GOLDEN = sorted((Path(__file__).parent / "golden").glob("*.txt"))
 

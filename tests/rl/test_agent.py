@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from agents_for_tests import save_random_agent, small_config
 
 import rl
 from rl import models
@@ -14,6 +13,7 @@ from rl.agent import Agent, locate
 from rl.evaluation.arena import play_match
 from rl.evaluation.players import EvaluationError, RandomPlayer, make_player
 from rl.weights import AgentError
+from tests.rl.agents_for_tests import save_random_agent, small_config
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agents_for_tests import save_random_agent, small_config
 from typer.testing import CliRunner, Result
 
 import rl.runtime
 from rl.cli import app
 from rl.runtime.checkpoint import CheckpointError
+from tests.rl.agents_for_tests import save_random_agent, small_config
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +24,40 @@ def result(game: Game, state: np.ndarray, moves: int = 0) -> tuple[int, int]:
     """Value for the side to move and moves to the end, with fast wins and slow losses; no memory, no cut-offs."""
     if state[STATUS] != ONGOING:
         return outcome(state) * (1 if state[TO_MOVE] == 0 else -1), moves
-    answers = [result(game, game.after(state, int(a)), moves + 1) for a in np.flatnonzero(game.legal_mask(state))]
-    return max(((-value, end) for value, end in answers), key=lambda r: (r[0], -r[0] * r[1]))
+    answers = []
+    for action in np.flatnonzero(game.legal_mask(state)):
+        after = game.after(state, int(action))
+        value, end = result(game, after, moves + 1)
+        answers.append((value if after[TO_MOVE] == state[TO_MOVE] else -value, end))
+    return max(answers, key=lambda r: (r[0], -r[0] * r[1]))
+
+
+def pile(stones: int) -> Game:
+    """Take one stone and move again (once a turn), or two stones and hand over; who takes the last stone wins."""
+
+    def init(state: np.ndarray, params: np.ndarray) -> None:
+        state[:] = (0, ONGOING, 0, stones, 0)  # the last word: one stone was taken in this turn
+
+    def legal(state: np.ndarray, mask: np.ndarray) -> None:
+        mask[:] = (1, state[3] >= 2)
+
+    def play(state: np.ndarray, action: int) -> None:
+        mover, again = state[TO_MOVE], action == 0 and state[4] == 0
+        state[3] -= action + 1
+        state[PLY] += 1
+        state[STATUS] = ONGOING if state[3] else 1 + mover
+        state[4] = again
+        state[TO_MOVE] = mover if again else 1 - mover
+
+    rules: dict[str, Any] = {"init": init, "legal": legal, "play": play, "planes": None, "render": str}
+    sizes: dict[str, Any] = {
+        "board_shape": (1, 1),
+        "num_planes": 1,
+        "num_actions": 2,
+        "state_size": 5,
+        "max_moves": stones,
+    }
+    return Game(env_id="pile", title="Pile", **sizes, **rules)
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +86,21 @@ def test_exact_scores_match_a_plain_search_with_its_distances(toe: ExactSolver) 
                 continue
             value, moves = result(game, game.after(state, action), 1)
             assert scores[action] == -value * (game.max_moves + 1 - moves)
+
+
+def test_a_side_that_moves_twice_keeps_its_sign() -> None:
+    game = pile(9)
+    solver = ExactSolver(game)
+    twice = 0
+    for key in solver.positions:
+        state = np.frombuffer(key, np.int64)
+        for action in np.flatnonzero(game.legal_mask(state)):
+            after = game.after(state, int(action))
+            value, moves = result(game, after, 1)
+            value *= 1 if after[TO_MOVE] == state[TO_MOVE] else -1
+            twice += after[TO_MOVE] == state[TO_MOVE] and after[STATUS] == ONGOING
+            assert solver.scores(state)[action] == value * (game.max_moves + 1 - moves)
+    assert twice > 5
 
 
 def test_a_win_comes_fast_and_a_loss_slowly(toe: ExactSolver) -> None:

@@ -74,11 +74,9 @@ def searched_values(state: np.ndarray) -> list[int]:
 @pytest.mark.parametrize("split", SPLITS)
 def test_the_committed_values_are_those_of_exhaustive_search(four: dict[str, TruthSet], split: str) -> None:
     truth = four[split]
-    rng = np.random.default_rng(7)
-    late = np.flatnonzero(truth.ply >= 24)
-    checked = rng.choice(late, 150, replace=False)
-    assert len(set(truth.ply[checked].tolist())) > 12
-    for row in checked:
+    late = np.flatnonzero(truth.ply >= 24)  # earlier ones take seconds each
+    assert len(late) > len(truth) / 3
+    for row in late:
         assert searched_values(truth.states[row]) == truth.action_values[row].tolist()
 
 
