@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,8 @@ import numpy as np
 import envs
 from envs.game import ONGOING, PLY, STATUS, Game
 from rl import models
-from rl.config import Config
-from rl.evaluation.players import AgentPlayer
-from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, Weights
+from rl.config import Config, SearchConfig
+from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, Evaluation, Weights
 from rl.search import Search, Tree
 from rl.weights import AgentError, load_agent, resolve
 
@@ -55,6 +54,30 @@ class Analysis:
             "principal_variation": list(self.principal_variation),
             "simulations": self.simulations,
         }
+
+
+class AgentPlayer:
+    """A network with search, or alone when ``simulations`` is 0."""
+
+    def __init__(
+        self,
+        game: Game,
+        evaluator: Callable[[np.ndarray], Evaluation],
+        search: SearchConfig,
+        simulations: int,
+        *,
+        name: str = "agent",
+        lanes: int = 64,
+        seed: int = 0,
+    ) -> None:
+        """``lanes`` is the number of positions searched at once: the evaluator's batch."""
+        self.name = name
+        self.simulations = simulations
+        self._evaluator = evaluator
+        self._search = Search(game, search, lanes, seed, max_simulations=max(simulations, 1))
+
+    def actions(self, states: np.ndarray) -> np.ndarray:
+        return self._search.run(states, self._evaluator, simulations=self.simulations).action
 
 
 class Agent:

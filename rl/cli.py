@@ -256,6 +256,7 @@ def bench(
 BENCH_CONFIG: dict[str, Any] = {
     "env": "connect_four",
     "net": {"encoder": {"kind": "resnet"}},
+    "search": {"lookahead": True},
     "run": {"minutes": 1},
 }
 

@@ -41,7 +41,7 @@ class Panel:
     curves: tuple[Curve, ...]
     share: bool = False  # fractions in [0, 1], shown in per cent
     from_zero: bool = False  # the axis begins at 0
-    noisy: bool = True  # measured all the time, in contrast to evaluations, which are few and drawn with markers
+    noisy: bool = True  # measured all the time and smoothed; few and exact ones (evaluations) have markers instead
 
 
 class Run(NamedTuple):
@@ -85,7 +85,7 @@ SPEED = (
     Panel("Positions evaluated", (Curve("selfplay/evaluations_per_second"),), from_zero=True),
     Panel("Games finished", (Curve("selfplay/games_per_second"),), from_zero=True),
     Panel("Policy lag", (Curve("learner/lag_mean", "mean"), Curve("learner/lag_max", "max")), from_zero=True),
-    Panel("Reuse", (Curve("experience/reuse"),), from_zero=True),
+    Panel("Reuse", (Curve("experience/reuse"),), from_zero=True, noisy=False),
     Panel(
         "Where time goes",
         (
@@ -134,7 +134,7 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, x: str = "seconds") -> Path:
         columns = min(3, len(panels))
         lines = math.ceil(len(panels) / columns)
         head = 0.8 if len(runs) == 1 else 0.6 + 0.22 * len(runs)  # inches for the title and the legend of runs
-        figure = Figure(figsize=(5.0 * columns, 3.0 * lines + head))
+        figure = Figure(figsize=(5.0 * columns, 3.0 * lines + head), dpi=150)
         FigureCanvasAgg(figure)  # no window, no global state of pyplot
         figure.set_layout_engine(
             "constrained", rect=(0, 0, 1, 1 - head / (3.0 * lines + head)), hspace=0.06, wspace=0.04
@@ -148,7 +148,7 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, x: str = "seconds") -> Path:
             lowest = max(i for i in range(len(panels)) if i % columns == column)
             grid[lowest].set_xlabel(label)
         write_head(figure, runs)
-        figure.savefig(out, dpi=150)
+        figure.savefig(out, dpi="figure")
     return out
 
 
@@ -213,7 +213,7 @@ def score_panels(runs: Sequence[Run]) -> list[Panel]:
         opponent = name.removeprefix(prefix)
         curves.append(Curve(name, f"against {opponent}", f"eval/score_low/{opponent}", f"eval/score_high/{opponent}"))
     if len(runs) == 1:
-        groups = [tuple(curves[i : i + len(COLOURS)]) for i in range(0, len(curves), len(COLOURS))]
+        groups = [tuple(curves[i : i + 3]) for i in range(0, len(curves), 3)]  # what a legend has room for
         return [Panel("Score, with 95 % intervals", group, share=True, from_zero=True, noisy=False) for group in groups]
     return [Panel(f"Score {c.label}", (c._replace(label=""),), share=True, from_zero=True, noisy=False) for c in curves]
 
@@ -318,10 +318,13 @@ def run_colour(number: int, runs: int) -> Any:
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """Centred moving average over 1/25 of the curve (at least 5 points), narrower at its ends."""
-    half = max(2, len(values) // 50)
-    total = np.concatenate([[0.0], np.cumsum(values)])
+    """Centred moving average over up to 1/25 of the curve, at least 5 points.
+
+    It is narrower at the ends, and in the beginning, where learning curves are steep, it widens only gradually.
+    """
     index = np.arange(len(values))
+    half = np.clip(index // 4, 2, max(2, len(values) // 50))
+    total = np.concatenate([[0.0], np.cumsum(values)])
     first, last = np.maximum(index - half, 0), np.minimum(index + half, len(values) - 1)
     return (total[last + 1] - total[first]) / (last + 1 - first)
 

@@ -30,10 +30,6 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 KEPT_OUT = {"torch": ("envs", "rl.search"), "ray": tuple(room for room in RANK if room != "rl.runtime")}
-# (file, room): imports against the rule that are known and wait to be mended.
-EXCEPTIONS = {
-    ("rl/agent.py", "rl.evaluation"),  # AgentPlayer stands in evaluation/players.py, whose make_player loads agents
-}
 
 
 def room_of(module: str) -> str:
@@ -81,10 +77,7 @@ def violations(root: Path) -> list[tuple[str, str, str]]:
 
 def test_imports_go_one_way() -> None:
     found = violations(ROOT)
-    wrong = [complaint for file, other, complaint in found if (file, other) not in EXCEPTIONS]
-    assert not wrong, "\n".join(wrong)
-    outdated = EXCEPTIONS - {(file, other) for file, other, _ in found}
-    assert not outdated, f"mended, take it out of EXCEPTIONS: {outdated}"
+    assert not found, "\n".join(complaint for _, _, complaint in found)
 
 
 @pytest.mark.parametrize(

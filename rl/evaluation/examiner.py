@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import envs
 from envs.game import Game
+from rl.agent import AgentPlayer
 from rl.config import Config
 from rl.evaluation.arena import MatchGame, play_match
-from rl.evaluation.players import AgentPlayer, make_player
+from rl.evaluation.players import make_player
 from rl.evaluation.ratings import Pairing, fit_ratings
 from rl.evaluation.truth import TruthSet
 from rl.inference import Evaluator

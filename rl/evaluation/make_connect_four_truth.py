@@ -1,6 +1,6 @@
 """Make the truth sets of Connect Four: ``python -m rl.evaluation.make_connect_four_truth [--out DIR]``.
 
-Needs BitBully (``pip install 'fuseki[solver]'``); 11 minutes on one busy core of two (2026).
+Needs BitBully (``pip install 'fuseki[solver]'``); 11 minutes on a busy two-core machine (2026).
 
 How positions are chosen
 ------------------------

@@ -13,9 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from envs.game import Game
-from rl.config import SearchConfig
+from rl.agent import load
 from rl.evaluation.rollout_mcts import RolloutMCTS
-from rl.records import Evaluation
 
 CHOICES = "random, mcts:ROLLOUTS (such as mcts:400), solver, or an agent (run folder, checkpoint folder, file or model)"
 
@@ -62,32 +61,6 @@ class SolverPlayer:
             scores = self._scores(state)
             chosen[row] = self._random.choice(np.flatnonzero(scores == scores.max()))
         return chosen
-
-
-class AgentPlayer:
-    """A network with search, or alone when ``simulations`` is 0."""
-
-    def __init__(
-        self,
-        game: Game,
-        evaluator: Callable[[np.ndarray], Evaluation],
-        search: SearchConfig,
-        simulations: int,
-        *,
-        name: str = "agent",
-        lanes: int = 64,
-        seed: int = 0,
-    ) -> None:
-        """``lanes`` is the number of positions searched at once: the evaluator's batch."""
-        from rl.search import Search
-
-        self.name = name
-        self.simulations = simulations
-        self._evaluator = evaluator
-        self._search = Search(game, search, lanes, seed, max_simulations=max(simulations, 1))
-
-    def actions(self, states: np.ndarray) -> np.ndarray:
-        return self._search.run(states, self._evaluator, simulations=self.simulations).action
 
 
 @dataclass(frozen=True)
@@ -145,8 +118,6 @@ def make_player(
         except ValueError as error:
             raise EvaluationError(f"opponent 'solver': {error}") from error
         return SolverPlayer(game, solver.scores, seed)
-    from rl.agent import load
-
     agent = load(text, device=device)
     if agent.game.env_id != game.env_id:
         raise EvaluationError(f"{text!r} is an agent for {agent.game.env_id}, but the game is {game.env_id}")

@@ -207,6 +207,8 @@ def run_async(session: Session) -> None:
     """
     drive = Driver(session)
     drive.save()  # whatever dies first, there is a checkpoint to come back to
+    drive.wait_until_ready()
+    session.begin()
     while session.used() < 1.0 and not session.stopping:
         drive.hand_out_work()
         for call in drive.wait():
@@ -271,6 +273,12 @@ class Driver:
         self.version, self.allowed, self.learner_status = answer["version"], answer["allowed"], answer["status"]
         self.training = False
         self.held = [-1] * self.plan.actors  # the version that each actor has
+
+    def wait_until_ready(self) -> None:
+        """All actors have imported, compiled and measured what they need, and hold the first weights."""
+        self.session.progress.note(f"{self.plan.actors} actors and the learner are getting ready")
+        ray.get([actor.use.remote(self.weights) for actor in self.actors])
+        self.held = [self.version] * self.plan.actors
 
     # What to do next
 

@@ -215,7 +215,8 @@ class Progress:
             boxes.append(Group(Text(title, style="bold cyan"), box))
         side_by_side = Table.grid(padding=(0, 3))
         side_by_side.add_row(*boxes)
-        if self.console.measure(side_by_side).maximum <= self.console.width:
+        unlimited = self.console.options.update(max_width=1000)
+        if self.console.measure(side_by_side, options=unlimited).maximum <= self.console.width:
             return Group(head, side_by_side)
         return Group(head, *boxes)
 

@@ -65,8 +65,7 @@ class Session:
         self.metrics = MetricsLog(self.run_dir, config, wandb_id)
         self.progress = Progress(config)
         self._before = self.clock.seconds  # of earlier sessions
-        self._started = time.monotonic()
-        self._checkpointed = self._examined = self._logged = self._started
+        self.begin()
         self.stopping = False  # asked to end by Ctrl-C or SIGTERM
         self._handlers: dict[signal.Signals, Any] = {}
         self._stretch = Stretch()
@@ -100,6 +99,11 @@ class Session:
             signal.signal(number, handler)
         self.progress.__exit__(kind, error, trace)
         self.metrics.close()
+
+    def begin(self) -> None:
+        """Everything is in place: the clock starts now. (Imports, compilation and measurements are not charged.)"""
+        self._started = time.monotonic()
+        self._checkpointed = self._examined = self._logged = self._started
 
     def tick(self) -> Clock:
         """The clock, brought up to now."""

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 SESSION_STEPS = 10_000_000  # more rows than any session logs
 INIT_SECONDS = 20.0  # to reach the server
+FLUSH_SECONDS = 2.0  # rows that a SIGKILL may cost in W&B's folder; metrics.jsonl has them all
 FINISH_SECONDS = 60.0  # to upload what is left; the rest stays in the folder for `wandb sync`
 # The axis that each group of metrics has at first; a user may choose any other part of the clock.
 AXES = {"learner": "learner_steps", "eval": "learner_steps", "text": "learner_steps", "weights": "learner_steps"} | {
@@ -107,6 +108,7 @@ def _start(run_dir: Path, config: Config, run_id: str, resumed: bool) -> Any:
         "disable_git": True,
         "x_disable_stats": True,
         "x_save_requirements": False,
+        "x_transaction_log_flush_interval": FLUSH_SECONDS,
     }
     known = {key: value for key, value in wanted.items() if key in wandb.Settings.model_fields}
     settings = wandb.setup(wandb.Settings(silent=True)).settings  # WANDB_MODE and all else that W&B reads itself

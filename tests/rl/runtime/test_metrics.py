@@ -54,7 +54,8 @@ def test_every_name_of_the_catalogue_has_a_meaning_and_only_those_can_be_looked_
 def test_rows_come_back_as_they_were_logged(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path / "run", config())
     assert log.wandb_run_id is None
-    log.log(row(np.int64(3), **{"learner/loss": np.float32(0.5), "learner/gradient_norm": math.inf}))  # type: ignore
+    numbers: dict[str, Any] = {"learner_steps": np.int64(3), "learner/loss": np.float32(0.5)}
+    log.log(row() | numbers | {"learner/gradient_norm": math.inf})
     log.log(row(4, **{"learner/loss": math.nan, 'eval/score/gtp:"gnugo --mode gtp"': 0.25}))
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()  # not closed yet: each row is on disk at once
     assert json.loads(lines[0]) == row(3, **{"learner/loss": 0.5}) | {"learner/gradient_norm": None}
@@ -147,6 +148,7 @@ def in_a_process(script: str, folder: Path, **environment: str) -> tuple[str, st
 
 def records(folder: Path) -> list[Any]:
     """What a W&B folder holds: LevelDB's log format (blocks of 32 KiB, checksum, length, kind) of protobuf records."""
+    protobuf: Any = wandb_internal_pb2  # its classes are made when it is imported
     (path,) = folder.glob("*.wandb")
     data, at, part, found = path.read_bytes(), 7, b"", []
     while at < len(data):
@@ -157,7 +159,7 @@ def records(folder: Path) -> list[Any]:
         part += data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):  # a whole record, or the last part of one
-            found.append(wandb_internal_pb2.Record.FromString(part))
+            found.append(protobuf.Record.FromString(part))
             part = b""
     return found
 

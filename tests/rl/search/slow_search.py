@@ -170,9 +170,10 @@ class SlowPuct(SlowSearch):
         mean = sum(node.returns) / len(node.returns)
         seen = sum(p for a, p in node.prior.items() if node.visits(a))
         scores = {}
-        for a, prior in node.prior.items():
+        for a, p in node.prior.items():
+            prior = p
             if self.explore and node is self.root:
-                prior = (1 - self.dirichlet_fraction) * prior + self.dirichlet_fraction * float(self.noise[a])
+                prior = (1 - self.dirichlet_fraction) * p + self.dirichlet_fraction * float(self.noise[a])
             q = node.q(a) if node.visits(a) else mean - self.fpu_reduction * math.sqrt(seen)
             scores[a] = q + self.c_puct * prior * math.sqrt(max(1, total)) / (1 + node.visits(a))
         return self.best(scores)

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_networks import hashed, random_positions, to_the_end
-from slow_search import Found, SlowGumbel, SlowPuct
-from two_stones import two_stones
 
 import envs
 from envs.game import Game
 from rl.config import SearchConfig
 from rl.records import SearchResult
 from rl.search import Search
+from tests.rl.search.fake_networks import hashed, random_positions, to_the_end
+from tests.rl.search.slow_search import Found, SlowGumbel, SlowPuct
+from tests.rl.search.two_stones import two_stones
 
 # The compiled search sums in float32. Where two scores are closer than this, it may choose otherwise than float64 does.
 TOO_CLOSE = 2e-5

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_networks import Counted, Truth, constant, drawn_board, hashed, random_positions, to_the_end
-from two_stones import two_stones
 
 import envs
-from envs.game import TO_MOVE, Game
+from envs.game import Game
 from rl.config import SearchConfig
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN, SearchResult
 from rl.search import Search
+from tests.rl.search.fake_networks import Counted, Truth, constant, drawn_board, hashed, random_positions
+from tests.rl.search.two_stones import two_stones
 
 VALUE = {PROVEN_LOSS: -1, PROVEN_DRAW: 0, PROVEN_WIN: 1}
 # Random plies before the search: at most six empty cells, or at most ten in Connect Four.
@@ -79,7 +79,7 @@ def test_a_lost_move_is_avoided_while_there_is_another(name: str, kind: str, sol
     assert not lost[rows, result.action][~hopeless].any()
     np.testing.assert_allclose(result.policy.sum(1), 1, rtol=1e-5)
     assert (result.policy[~legal] == 0).all()
-    assert hopeless.sum() > 10
+    assert hopeless.sum() > 5
     if solver:
         assert (result.proven[hopeless] == PROVEN_LOSS).all()
         assert (result.proven == PROVEN_LOSS).sum() == hopeless.sum()
@@ -87,14 +87,14 @@ def test_a_lost_move_is_avoided_while_there_is_another(name: str, kind: str, sol
 
 @pytest.mark.parametrize("name", LATE)
 @pytest.mark.parametrize("kind", ["gumbel", "puct"])
-def test_a_large_budget_proves_small_endings_and_stops(name: str, kind: str) -> None:
-    game, positions, _ = late_positions(name)
-    empty = np.array([game.legal_mask(state).sum() for state in positions])
-    small = positions[empty <= 3]
-    assert len(small) > 50
+def test_small_endings_are_proven_and_the_search_stops(name: str, kind: str) -> None:
+    game, positions, truth = late_positions(name)
+    decided = np.array([truth.value(state) != 0 for state in positions])
+    small = positions[decided & (game.max_moves - positions[:, PLY] <= 3)]
+    assert len(small) > 10
     search, result = run(game, small, 400, kind=kind)
     assert (result.proven != UNPROVEN).all()
-    assert (search.lane.done < 400).all()
+    assert (search.lane.done < 100).all()
 
 
 @pytest.mark.parametrize("name", LATE)
@@ -115,7 +115,7 @@ IN_ONE = """
 . . . . . . .
 O O . . . . .
 X X X . O . .
-"""  # column 3
+"""
 IN_THREE = """
 . . . . . . .
 . . . . . . .
@@ -123,55 +123,66 @@ IN_THREE = """
 . . . . . . .
 . . . O . . .
 . . X X . . O
-"""  # 1 or 4 make three in a row, open on both sides; O replied far away
-DEFENDED = """
-. . . . . . .
-. . . . . . .
-. . . . . . .
-. . . . . . .
-. . . O . . .
-. . X X . . .
-"""  # O must answer at 1 or 4, and then is not lost within a few plies
+"""  # three in a row, open on both sides
 IN_FIVE = """
 . . . . . . .
 . . . . . . .
-. . . X . . .
+. . . . . . .
+X . . . X . .
+X O O . O O .
+O O X . X X X
+"""  # O in the middle: X must answer above it, and O on top threatens on both sides
+LOST = """
+. . . . . . .
+. . . . . . .
+. . . . . . .
+. . . . . . .
 . . . O . . .
-. . O X . . .
-. O X X O . .
-"""
+. X X X . . O
+"""  # whichever end O closes, X plays the other
+TACTICS = {  # the position; winning moves; evaluations that suffice with lookahead, and without
+    "in one": (IN_ONE, {3}, 0, 7),
+    "in three": (IN_THREE, {1, 4}, 30, 350),
+    "in five": (IN_FIVE, {3}, 40, 150),
+}
 
 
-def start(game: Game, text: str, simulations: int, **knobs: Any) -> tuple[Search, Counted]:
+def decide(text: str, simulations: int, **knobs: Any) -> tuple[SearchResult, int, int]:
+    """A search with a uniform network; its result, the simulations done and the rows evaluated."""
+    game = envs.make("connect_four")
     search = Search(game, SearchConfig(simulations=simulations, **knobs), 1, seed=0)
-    search.start(np.arange(1), drawn_board(game, text)[None], simulations)
     evaluate = Counted(constant(game.num_actions))
-    to_the_end(search, evaluate)
-    return search, evaluate
+    result = search.run(drawn_board(game, text)[None], evaluate)
+    return result, int(search.lane.done[0]), evaluate.rows
 
 
 @pytest.mark.parametrize("kind", ["gumbel", "puct"])
 @pytest.mark.parametrize("lookahead", [False, True])
-@pytest.mark.parametrize(
-    ("text", "winning", "budget"),
-    [(IN_ONE, {3}, (0, 8)), (IN_THREE, {1, 4}, (60, 350))],
-)
-def test_a_forced_win_is_found_with_a_uniform_network(
-    text: str, winning: set[int], budget: tuple[int, int], kind: str, lookahead: bool
-) -> None:
-    """``budget``: simulations that suffice with and without lookahead; a win in one costs no evaluation with it."""
-    allowed = budget[0] if lookahead else budget[1]
-    game = envs.make("connect_four")
-    search, evaluate = start(game, text, max(allowed, 1), kind=kind, lookahead=lookahead)
-    done = int(search.lane.done[0])
-    result = search.collect(np.arange(1))
-    print(kind, lookahead, done, evaluate.rows)
+@pytest.mark.parametrize("name", TACTICS)
+def test_a_forced_win_is_found_with_a_uniform_network(name: str, kind: str, lookahead: bool) -> None:
+    text, winning, with_lookahead, without = TACTICS[name]
+    result, done, rows = decide(text, 1000, kind=kind, lookahead=lookahead)
     assert result.proven[0] == PROVEN_WIN
     assert result.action[0] in winning
     assert set(np.flatnonzero(result.policy[0])) <= winning
     assert result.wdl[0].tolist() == [1, 0, 0]
-    assert evaluate.rows <= allowed
+    assert done < 1000
+    assert rows <= (with_lookahead if lookahead else without)
 
 
-def test_x() -> None:
-    pass
+@pytest.mark.parametrize("kind", ["gumbel", "puct"])
+def test_a_lost_position_is_proven_and_a_move_still_given(kind: str) -> None:
+    result, done, _ = decide(LOST, 200, kind=kind)
+    assert result.proven[0] == PROVEN_LOSS
+    assert done < 200
+    assert result.wdl[0].tolist() == [0, 0, 1]
+    assert result.policy[0].sum() == pytest.approx(1)
+    assert (result.visits[0] > 0).all()
+
+
+def test_lookahead_gives_every_move_that_wins_at_once() -> None:
+    both_ends = IN_THREE.replace(". . X X . . O", ". X X X . O O")
+    result, done, rows = decide(both_ends, 10, lookahead=True)
+    assert (done, rows) == (0, 0)
+    assert result.policy[0].tolist() == [0.5, 0, 0, 0, 0.5, 0, 0]
+    assert result.visits[0].tolist() == [1, 0, 0, 0, 1, 0, 0]

@@ -12,19 +12,19 @@ MISERE = HEADER  # a word of the state, before the cells
 CELLS = HEADER + 1
 
 
-@njit(INIT, cache=True)
+@njit(INIT)
 def init(state, params):
     state[:] = 0
     state[MISERE] = params[0]
 
 
-@njit(LEGAL, cache=True)
+@njit(LEGAL)
 def legal(state, mask):
     for cell in range(9):
         mask[cell] = state[CELLS + cell] == 0
 
 
-@njit(PLAY, cache=True)
+@njit(PLAY)
 def play(state, action):
     mover = state[TO_MOVE]
     state[CELLS + action] = mover + 1
@@ -43,7 +43,7 @@ def play(state, action):
         state[STATUS] = DRAW
 
 
-@njit(PLANES, cache=True)
+@njit(PLANES)
 def planes(state, out):
     own = state[TO_MOVE] + 1
     for cell in range(9):
