@@ -123,14 +123,14 @@ def train(
         raise WrongInput(f"there is no run to resume: the folder {str(folder)!r} does not exist")
     check_writable(folder)
     from rl import runtime
-    from rl.runtime.checkpoint import CheckpointError
+    from rl.runtime.checkpoint import CheckpointError, StorageError
 
     try:
         with while_running():
             runtime.train(resolved, folder, resume=resume, serial=serial)
     except CheckpointError as error:
         # A damaged checkpoint is the user's to replace; a disk that cannot be written is not a wrong input.
-        fail(error, 1 if isinstance(error.__cause__, OSError) else 2)
+        fail(error, 1 if isinstance(error, StorageError) else 2)
 
 
 class Seats(enum.StrEnum):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rl.config import Config
+from rl.runtime.checkpoint import CheckpointError
 
 if TYPE_CHECKING:
     from rl.runtime.session import Session
@@ -71,5 +72,10 @@ def cluster() -> Iterator[None]:
     )
     try:
         yield
+    except ray.exceptions.RayTaskError as error:
+        # An error that is meant for the user must not arrive as another process's traceback.
+        if isinstance(error.cause, CheckpointError):
+            raise error.cause from error
+        raise
     finally:
         ray.shutdown()

@@ -62,6 +62,10 @@ class CheckpointError(RuntimeError):
     """A checkpoint cannot be written or read; the message is one sentence with the remedy."""
 
 
+class StorageError(CheckpointError):
+    """The disk or store failed, not the user. (A class, since a cause does not travel between processes.)"""
+
+
 class _Fault(Exception):
     """What is wrong with a checkpoint; the message completes the sentence "checkpoint ..."."""
 
@@ -118,7 +122,7 @@ def save_checkpoint(
         _prune(fs, folder, name, keep)
     except OSError as error:
         size = len(state_bytes) + sum(array.nbytes for tensors, _ in contents.values() for array in tensors.values())
-        raise CheckpointError(_write_failure(error, fs, folder, str(root), step, size)) from error
+        raise StorageError(_write_failure(error, fs, folder, str(root), step, size)) from error
     return _address(fs, f"{folder}/{name}")
 
 
@@ -172,7 +176,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"checkpoint {str(path)!r} {fault}; remove that folder to go on from the checkpoint before it"
         ) from fault
     except OSError as error:
-        raise CheckpointError(f"cannot read checkpoint {str(path)!r}: {error.strerror or error}") from error
+        raise StorageError(f"cannot read checkpoint {str(path)!r}: {error.strerror or error}") from error
 
 
 def _filesystem(where: str | Path) -> tuple[AbstractFileSystem, str]:

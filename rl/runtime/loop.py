@@ -71,6 +71,7 @@ def run_lockstep(session: Session, actors: Actors) -> None:
         if session.restored:
             session.progress.note(f"{len(in_flight)} actors were saved and {len(actors)} play now: new games begin")
         actors.use(weights)
+        checkpoint(session, trainer, actors, weights)  # whatever happens, there is one to come back to
     session.begin()
     while session.used() < 1.0 and not session.stopping:
         for report in actors.play(config.run.sync_moves):

@@ -172,8 +172,8 @@ def read_metrics(run_dir: Path) -> list[dict[str, float]]:
     return rows
 
 
-def trim(run_dir: Path, learner_steps: int) -> None:
-    """Cut the rows beyond a checkpoint at ``learner_steps``: what they tell of will be run again.
+def trim(run_dir: Path, learner_steps: int, env_steps: int) -> None:
+    """Cut the rows beyond a checkpoint at these counts: what they tell of will be run again.
 
     The file changes as a whole or not at all. A run without metrics stays so. Raises ValueError as ``read_metrics``.
     """
@@ -181,7 +181,7 @@ def trim(run_dir: Path, learner_steps: int) -> None:
     if not path.exists():
         return
     rows = read_metrics(run_dir)
-    kept = [row for row in rows if row["learner_steps"] <= learner_steps]
+    kept = [row for row in rows if row["learner_steps"] <= learner_steps and row["env_steps"] <= env_steps]
     with replacing(path) as file:
         for row in kept:
             finite = {name: _number(value) for name, value in row.items()}

@@ -58,7 +58,7 @@ class Session:
             self.restored = load_checkpoint(newest)
             self._check_same_run("actors" in self.restored.state)
             self.clock = Clock(**self.restored.state["clock"])
-            trim(self.run_dir, self.clock.learner_steps)
+            trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
         self.run_dir.mkdir(parents=True, exist_ok=True)
         (self.run_dir / "config.yaml").write_text(config.to_yaml())
         wandb_id = self.restored.state["wandb_run_id"] if self.restored else None
@@ -140,8 +140,12 @@ class Session:
     def log(self, extra: dict[str, float]) -> None:
         """Write one row: the clock, what happened since the last one, and ``extra``."""
         now = time.monotonic()
-        row = asdict(self.tick()) | self._stretch.metrics(now - self._logged) | extra
+        measured = self._stretch.metrics(now - self._logged) | extra
         self._logged, self._stretch = now, Stretch()
+        self._write(measured)
+
+    def _write(self, measured: dict[str, float]) -> None:
+        row = asdict(self.tick()) | measured
         self.metrics.log(row)
         self._latest |= row
         self.progress.update(self._latest)
@@ -164,7 +168,7 @@ class Session:
 
     def examined(self, found: Examination) -> None:
         """Log an examination as a row of its own."""
-        self.log(found.metrics)
+        self._write(found.metrics)
         for name, text in found.games.items():
             self.metrics.text(f"{found.version:08d}-{name}", text, asdict(self.clock))
 
@@ -174,7 +178,7 @@ class Session:
         self.clock = Clock(**book["clock"])
         self.clock.seconds = seconds
         self._stretch, self._busy = Stretch(), 0.0
-        trim(self.run_dir, self.clock.learner_steps)
+        trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
 
 
 class Stretch:

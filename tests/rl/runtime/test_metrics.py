@@ -56,7 +56,7 @@ def test_rows_come_back_as_they_were_logged(tmp_path: Path) -> None:
     assert log.wandb_run_id is None
     numbers: dict[str, Any] = {"learner_steps": np.int64(3), "learner/loss": np.float32(0.5)}
     log.log(row() | numbers | {"learner/gradient_norm": math.inf})
-    log.log(row(4, **{"learner/loss": math.nan, 'eval/score/gtp:"gnugo --mode gtp"': 0.25}))
+    log.log(row(4) | {"learner/loss": math.nan, 'eval/score/gtp:"gnugo --mode gtp"': 0.25})
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()  # not closed yet: each row is on disk at once
     assert json.loads(lines[0]) == row(3, **{"learner/loss": 0.5}) | {"learner/gradient_norm": None}
     first, second = read_metrics(tmp_path / "run")
@@ -70,7 +70,7 @@ def test_rows_come_back_as_they_were_logged(tmp_path: Path) -> None:
 def test_a_wrong_row_is_refused_and_leaves_no_trace(tmp_path: Path) -> None:
     log = MetricsLog(tmp_path, config())
     with pytest.raises(ValueError, match="learner/losss"):
-        log.log(row(**{"learner/losss": 1.0}))
+        log.log(row() | {"learner/losss": 1.0})
     for part in CLOCK:
         with pytest.raises(ValueError, match=f"lacks {part}"):
             log.log({name: value for name, value in row().items() if name != part})
@@ -100,13 +100,15 @@ def test_trim_cuts_what_will_be_run_again_and_the_open_log_goes_on_behind_it(tmp
     log = MetricsLog(tmp_path, config())
     for steps in (0, 10, 20, 30):
         log.log(row(steps, **{"learner/loss": math.nan}))
-    trim(tmp_path, 10)
+    trim(tmp_path, 10, 10**9)
     log.log(row(15))
     rows = read_metrics(tmp_path)
     assert [r["learner_steps"] for r in rows] == [0, 10, 15]
     assert math.isnan(rows[0]["learner/loss"])
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]  # nothing temporary is left
-    trim(tmp_path / "nothing", 10)
+    trim(tmp_path, 15, int(rows[1]["env_steps"]))
+    assert len(read_metrics(tmp_path)) == 2, "moves played beyond the checkpoint are cut too"
+    trim(tmp_path / "nothing", 10, 0)
     assert not (tmp_path / "nothing").exists()
 
 
@@ -182,7 +184,7 @@ print(log.wandb_run_id)
     assert run_id.isalnum()
     assert err == ""
     script = f"""
-trim(folder, 0)
+trim(folder, 0, 10**9)
 log = MetricsLog(folder, config(wandb_enabled=True), {run_id!r})
 log.log(row(1, **{{"learner/loss": 0.5}}))
 log.close()

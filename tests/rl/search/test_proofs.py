@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.game import Game
+from envs.game import PLY, Game
 from rl.config import SearchConfig
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN, SearchResult
 from rl.search import Search
@@ -142,7 +142,7 @@ LOST = """
 """  # whichever end O closes, X plays the other
 TACTICS = {  # the position; winning moves; evaluations that suffice with lookahead, and without
     "in one": (IN_ONE, {3}, 0, 7),
-    "in three": (IN_THREE, {1, 4}, 30, 350),
+    "in three": (IN_THREE, {1, 4}, 40, 350),
     "in five": (IN_FIVE, {3}, 40, 150),
 }
 
