@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import int64, njit, uint8, uint64
 
 import envs
-from envs.game import ONGOING, PLY, STATUS, Game, LegalFn, PlayFn
+from envs.game import ONGOING, STATUS, Game
+from envs.playout import count_moves
 from rl.actors.worker import SelfPlayWorker
 from rl.config import Config
-from rl.evaluation.rollout_mcts import rollout
 from rl.learner import make_optimizer
 from rl.records import Evaluation, GameRecord
 from rl.search import Search
@@ -191,22 +190,10 @@ def _random_game(game: Game, rng: np.random.Generator) -> GameRecord:
     )
 
 
-@njit(int64(int64[::1], int64, uint8[::1], uint64[::1], LegalFn, PlayFn), cache=True)
-def random_moves(start, games, mask, stream, legal, play):
-    """Play ``games`` games of uniformly random moves from ``start``; the number of moves made."""
-    state = start.copy()
-    moves = 0
-    for _ in range(games):
-        state[:] = start
-        rollout(state, mask, stream, legal, play)
-        moves += state[PLY] - start[PLY]
-    return moves
-
-
 def _moves_per_second(game: Game, seconds: float) -> float:
     """Moves/s of random play by the rules alone."""
-    stream, mask = np.zeros(1, np.uint64), np.zeros(game.num_actions, np.uint8)
+    stream, root = np.zeros(1, np.uint64), game.initial_state()
     moves, start = 0, time.perf_counter()
     while (spent := time.perf_counter() - start) < seconds:
-        moves += random_moves(game.initial_state(), GAMES_A_CALL, mask, stream, game.legal, game.play)
+        moves += count_moves(root, GAMES_A_CALL, game.num_actions, stream, game.legal, game.play)
     return moves / spent

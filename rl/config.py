@@ -149,7 +149,7 @@ class RunConfig(Section):
     mode: Literal["async", "sync"] = "async"  # sync: lock step, bit-identical after a resume
     actors: Positive | Auto = "auto"
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
-    keep_checkpoints: Positive = 5  # newest ones kept; every evaluated one's weights stay in weights/
+    keep_checkpoints: Positive = 5  # the newest ones
     sync_moves: Positive = 64  # moves that each actor's games advance an iteration, in sync mode
 
     @model_validator(mode="after")

@@ -50,8 +50,8 @@ class Learner:
         """One optimiser step. ``progress`` in [0, 1] is the share of the run's budget that is used.
 
         Returns loss, policy_loss, value_loss, policy_entropy, policy_kl, value_accuracy, gradient_norm,
-        learning_rate, lag_mean and lag_max (learner steps between the rows' weights and now).
-        Raises FloatingPointError when the loss is not finite: the weights stay as they were.
+        learning_rate, lag_mean and lag_max (learner steps between the rows' weights and those updated here).
+        Raises FloatingPointError when the loss is not finite: weights and running statistics stay as they were.
         """
         rate = learning_rate(self.config, self.step, progress)
         for group in self.optimizer.param_groups:
@@ -60,17 +60,21 @@ class Learner:
         if self.precision is None:
             self.precision = self._measure_precision(rows)
         self.optimizer.zero_grad(set_to_none=True)
+        buffers = list(self.net.buffers())
+        before = [buffer.clone() for buffer in buffers]  # batch norm moves its statistics in the forward pass
         measures = self.forward_backward(self.net, rows, self.precision)
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
         # One transfer for all numbers: each .item() on its own would wait for the device.
         numbers = torch.stack([*(m.detach().float() for m in measures.values()), norm.detach().float()]).tolist()
         named = dict(zip([*measures, "gradient_norm"], numbers))
         if not (math.isfinite(named["loss"]) and math.isfinite(named["gradient_norm"])):
+            for buffer, value in zip(buffers, before):
+                buffer.copy_(value)
             raise FloatingPointError(f"the loss is not finite at learner step {self.step}: {named}")
         self.optimizer.step()
+        lag = self.step - batch.weights_version
         self.step += 1
         self._average()
-        lag = self.step - batch.weights_version
         return named | {"learning_rate": rate, "lag_mean": float(lag.mean()), "lag_max": float(lag.max())}
 
     def weights(self) -> Weights:
@@ -137,20 +141,37 @@ class Learner:
                 if value is not None:
                     tensors[f"optimizer.{index}.{name}"] = torch.as_tensor(value).cpu().numpy()
         tensors["torch_rng"] = torch.get_rng_state().numpy()
-        return {k: np.array(v) for k, v in tensors.items()}, {"step": self.step, "precision": self.precision}
+        if self.device.type == "cuda":  # where dropout then draws
+            tensors["cuda_rng"] = torch.cuda.get_rng_state(self.device).numpy()
+        return {k: np.array(v) for k, v in tensors.items()}, {"step": self.step}
 
     def load_state_dict(self, tensors: Tensors, state: dict) -> None:
-        """Restore what ``state_dict`` gave."""
-        self.step, self.precision = state["step"], state["precision"]
+        """Restore what ``state_dict`` gave. The precision is not part of it: it belongs to the machine."""
+        self.step = state["step"]
         self.net.load_state_dict(_below(tensors, "net."))
         for name, value in _below(tensors, "average.").items():
             self.average[name].copy_(value)
-        saved: dict[int, dict] = {}
-        for key, value in _below(tensors, "optimizer.").items():
-            index, _, name = key.partition(".")
-            saved.setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": saved})
+        self._load_optimizer(_below(tensors, "optimizer."))
         torch.set_rng_state(torch.from_numpy(tensors["torch_rng"].copy()))
+        if self.device.type == "cuda" and "cuda_rng" in tensors:
+            torch.cuda.set_rng_state(torch.from_numpy(tensors["cuda_rng"].copy()), self.device)
+
+    def _load_optimizer(self, tensors: dict[str, torch.Tensor]) -> None:
+        saved: dict[int, dict[str, torch.Tensor]] = {}
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        for key, value in tensors.items():
+            index, _, name = key.partition(".")
+            parameter = parameters[int(index)]
+            if value.shape == parameter.shape:
+                # In memory as the parameter is: fused optimisers pair them up by address, whatever their strides,
+                # and files hold every array row-major, whereas kernels lie channels last.
+                value = torch.empty_like(parameter, requires_grad=False).copy_(value)
+            saved.setdefault(int(index), {})[name] = value
+        moments = "exp_avg" if self.config.optimizer == "adamw" else "momentum_buffer"
+        if not all(moments in state for state in saved.values()):
+            log.info("the checkpoint is of another optimizer than %s, which begins anew", self.config.optimizer)
+            saved = {}
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": saved})
 
 
 def _below(tensors: Tensors, prefix: str) -> dict[str, torch.Tensor]:

@@ -261,7 +261,9 @@ def draw(axes: Axes, panel: Panel, runs: Sequence[Run], x: str, scale: float) ->
         axes.set_ylabel(first.unit)
         if panel.from_zero:
             axes.set_ylim(bottom=0)
-    axes.set_xlim(left=0)
+    # The same range in all panels, also in those whose metric was measured last a while ago.
+    end = max((float(at[-1]) for at, _ in (run.series(x, "games") for run in runs) if len(at)), default=0.0)
+    axes.set_xlim(0, end / scale or None)
     axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 3, 5, 10]))
     axes.xaxis.set_major_formatter(short_number)
     # Between title and curves, so that it never lies over data: the legend, or what the only curve means.

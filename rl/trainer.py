@@ -33,9 +33,11 @@ class Trainer:
 
     def steps_allowed(self) -> int:
         """Updates that the reuse rule and the run's budget of learner steps permit now."""
-        allowed = int(self.window.trainable_rows // self.config.learner.batch_size)
+        allowed = self.window.trainable_rows // self.config.learner.batch_size
         limit = self.config.run.learner_steps
-        return allowed if limit is None else max(0, min(allowed, limit - self.learner.step))
+        if limit is not None:
+            allowed = min(allowed, limit - self.learner.step)
+        return max(0, int(allowed))  # below 0 after a resume with less reuse or a smaller budget
 
     def train(self, steps: int, progress: float) -> dict[str, float]:
         """Up to ``steps`` updates, as many as are allowed; their mean measures under the catalogue's names.

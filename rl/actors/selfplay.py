@@ -2,7 +2,8 @@
 
 Reads: the newest weights (through the evaluator). Writes: GameRecords of finished games.
 A lane whose search has ended plays its move and starts the next search at once, whatever the others do, so
-every network batch is full even with playout-cap randomisation and games of different lengths.
+network batches are full even with playout-cap randomisation and games of different lengths. (A search that ends
+without needing the network, such as one whose root is won at once, leaves its row of one batch empty.)
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import time
 from typing import Protocol
 
 import numpy as np
+from numba import int32, int64, njit, void
 
-from envs.game import ONGOING, STATUS, Game, outcome
+from envs.game import ONGOING, STATUS, Game, PlayFn, outcome
+from envs.playout import random_openings
 from rl.config import Config
 from rl.records import Evaluation, GameRecord, SelfPlayReport, Tensors
 from rl.search import Search
@@ -26,6 +29,13 @@ class SelfPlayEvaluator(Protocol):
     def __call__(self, planes: np.ndarray) -> Evaluation: ...
 
 
+@njit(void(int64[:, ::1], int32[::1], int64[::1], PlayFn), cache=True)
+def play_moves(states, lanes, actions, play):
+    """Play ``actions[i]`` in the position of lane ``lanes[i]``, in place."""
+    for i in range(lanes.shape[0]):
+        play(states[lanes[i]], actions[i])
+
+
 class SelfPlay:
     """``games`` games in flight. ``play`` continues them for a while and returns those that ended."""
 
@@ -37,6 +47,7 @@ class SelfPlay:
         search_seed, own_seed = np.random.SeedSequence(seed).spawn(2)
         self.search = Search(game, search, games, search_seed.generate_state(1)[0], max_simulations=budget)
         self.rng = np.random.default_rng(own_seed)
+        self.stream = self.rng.integers(2**64, size=1, dtype=np.uint64)  # of compiled code: openings
         length, actions = game.max_moves, game.num_actions
         # One row a game in flight; the first ``length[b]`` entries of the move axis are filled.
         self.start = np.zeros((games, game.state_size), np.int64)
@@ -58,11 +69,13 @@ class SelfPlay:
         played = evaluations = 0
         inside = 0.0
         while played < moves and time.perf_counter() - started < seconds:
-            planes = self.search.select()
-            while len(done := self.search.finished()):
+            done = self.search.finished()
+            if len(done):
                 finished += self._move(done, evaluate.version)
                 played += len(done)
-                planes = self.search.select()
+            planes = self.search.select()
+            if not len(planes):
+                continue
             before = time.perf_counter()
             answer = evaluate(planes)
             inside += time.perf_counter() - before
@@ -91,8 +104,7 @@ class SelfPlay:
         self.off_policy[lanes, ply] = random
         self.version[lanes, ply] = version
         self.length[lanes] += 1
-        for lane, chosen in zip(lanes, action):
-            self.game.play(self.state[lane], chosen)
+        play_moves(self.state, lanes, action, self.game.play)
         ended = self.state[lanes, STATUS] != ONGOING
         records = [self._record(lane) for lane in lanes[ended]]
         going = lanes[~ended]
@@ -105,21 +117,13 @@ class SelfPlay:
     def _begin(self, lanes: np.ndarray) -> None:
         """New games, from positions up to ``random_opening_plies`` random moves away from the initial one."""
         limit = self.config.selfplay.random_opening_plies
-        for lane in lanes:
-            self.state[lane] = self._opening(int(self.rng.integers(limit + 1)))
+        openings = np.empty((len(lanes), self.game.state_size), np.int64)
+        root, actions = self.game.initial_state(), self.game.num_actions
+        random_openings(openings, limit, root, self.stream, actions, self.game.legal, self.game.play)
+        self.state[lanes] = openings
         self.start[lanes] = self.state[lanes]
         self.length[lanes] = 0
         self.search.start(lanes, self.state[lanes], self._budgets(len(lanes)), explore=True)
-
-    def _opening(self, plies: int) -> np.ndarray:
-        while True:
-            state = self.game.initial_state()
-            for _ in range(plies):
-                self.game.play(state, self.rng.choice(np.flatnonzero(self.game.legal_mask(state))))
-                if state[STATUS] != ONGOING:
-                    break
-            if state[STATUS] == ONGOING:
-                return state
 
     def _budgets(self, count: int) -> np.ndarray:
         play = self.config.selfplay
@@ -140,12 +144,24 @@ class SelfPlay:
             outcome=outcome(self.state[lane]),
         )
 
-    _ARRAYS = ("start", "state", "length", "actions", "policy", "wdl", "proven", "full", "off_policy", "version")
+    _ARRAYS = (
+        "start",
+        "state",
+        "length",
+        "actions",
+        "policy",
+        "wdl",
+        "proven",
+        "full",
+        "off_policy",
+        "version",
+        "stream",
+    )
 
     def state_dict(self) -> tuple[Tensors, dict]:
         """Games and searches in flight, and the states of the random streams (JSON-able)."""
-        tensors = {name: getattr(self, name) for name in self._ARRAYS}
-        tensors |= {f"search.{name}": array for name, array in self.search.state_dict().items()}
+        tensors = {name: getattr(self, name).copy() for name in self._ARRAYS}
+        tensors |= {f"search.{name}": array.copy() for name, array in self.search.state_dict().items()}
         return tensors, {"rng": self.rng.bit_generator.state, "search_rng": self.search.rng.bit_generator.state}
 
     def load_state_dict(self, tensors: Tensors, streams: dict) -> None:

@@ -12,23 +12,9 @@ import numpy as np
 from numba import float64, int32, int64, njit, uint8, uint64, void
 
 from envs.game import FIRST_WON, ONGOING, SECOND_WON, STATUS, TO_MOVE, Game, LegalFn, PlayFn
+from envs.playout import draw_below, play_random
 
 ROLLOUTS_A_CALL = 200_000  # a kernel does not notice Ctrl-C: come up for air every few tenths of a second
-
-
-@njit(int64(uint64[::1], int64), cache=True)
-def draw_below(stream, limit):
-    """Uniform integer in [0, limit) and one step of the stream [1] (splitmix64, Steele et al. 2014).
-
-    Numba's own generator is global to a thread; a stream of our own makes each row repeatable by its seed.
-    """
-    stream[0] += uint64(0x9E3779B97F4A7C15)
-    z = stream[0]
-    z = (z ^ (z >> uint64(30))) * uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> uint64(27))) * uint64(0x94D049BB133111EB)
-    z = z ^ (z >> uint64(31))
-    # The bias of the remainder is below limit / 2**63.
-    return int64((z >> uint64(1)) % uint64(limit))
 
 
 @njit(int64(uint8[::1], int32[::1], uint64[::1]), cache=True)
@@ -51,18 +37,7 @@ def pick_untried(mask, children, stream):
 @njit(float64(int64[::1], uint8[::1], uint64[::1], LegalFn, PlayFn), cache=True)
 def rollout(state, mask, stream, legal, play):
     """Play uniformly random moves to the end, in place; points of the FIRST player: 1, ½ or 0."""
-    while state[STATUS] == ONGOING:
-        legal(state, mask)
-        count = 0
-        for action in range(mask.shape[0]):
-            count += mask[action] != 0
-        skip = draw_below(stream, count)
-        for action in range(mask.shape[0]):
-            if mask[action] != 0:
-                if skip == 0:
-                    play(state, action)
-                    break
-                skip -= 1
+    play_random(state, np.iinfo(np.int64).max, mask, stream, legal, play)
     if state[STATUS] == FIRST_WON:
         return 1.0
     if state[STATUS] == SECOND_WON:

@@ -62,6 +62,7 @@ class ReplayWindow:
         self.actions = np.ascontiguousarray(game.action_symmetries[:count], np.int64)
         self.rows: Tensors = self._empty(min(config.window, config.max_rows))
         self.total = 0  # rows ever added; row r lies at index r % capacity while it is in the window
+        self.first = 0  # the oldest row that was ever here: not 0 after a restore
         self.sampled = 0  # rows ever handed out
 
     def _empty(self, capacity: int) -> Tensors:
@@ -89,7 +90,7 @@ class ReplayWindow:
     @property
     def size(self) -> int:
         """Rows to sample from."""
-        return min(self.total, self.window, self.capacity)
+        return min(self.total - self.first, self.window, self.capacity)
 
     @property
     def trainable_rows(self) -> float:
@@ -155,6 +156,7 @@ class ReplayWindow:
         self.total, self.sampled = state["total"], state["sampled"]
         self.rng.bit_generator.state = state["rng"]
         count = len(tensors["version"])
+        self.first = self.total - count  # a window that was made larger since then fills up with new rows
         self.rows = self._empty(max(self.capacity, count))
         places = np.arange(self.total - count, self.total) % self.capacity
         for name, values in tensors.items():

@@ -48,7 +48,8 @@ def _on_ray(session: Session) -> None:
     import ray
 
     from rl.runtime.loop import run_lockstep
-    from rl.runtime.on_ray import RayActors, plan, run_async
+    from rl.runtime.on_ray import run_async
+    from rl.runtime.processes import RayActors, plan
 
     session.progress.note("starting Ray")
     with cluster():

@@ -13,7 +13,7 @@ from rl.actors.worker import actor_seed
 from rl.config import Config
 from rl.records import Weights
 from rl.runtime import cluster
-from rl.runtime.on_ray import RayActor, plan
+from rl.runtime.processes import RayActor, plan
 
 
 def measure(config: Config, weights: Weights, rounds: int) -> dict[str, Any]:

@@ -5,7 +5,7 @@
                └────────────── newest version ◄──────────────┘
 
 ``run_lockstep`` is the cycle: play, add, train, publish, again. With ``LocalActors`` everything happens in this
-process; ``on_ray.RayActors`` gives it actors in other processes, in lock step all the same. Nothing in it depends on
+process; ``processes.RayActors`` gives it actors in other processes, in lock step all the same. Nothing in it depends on
 time or on the order in which anything else happens, so a run that was killed and resumed ends with bit-identical
 weights. ``on_ray.run_async`` is the same cycle without the lock step.
 """

@@ -13,23 +13,18 @@ the last checkpoint, and the counters and curves with it.
 from __future__ import annotations
 
 import logging
-import math
-import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, OwnerDiedError, RayActorError
 
-from rl.actors.worker import SelfPlayWorker, actor_seed
-from rl.config import Config
-from rl.evaluation.examiner import Examination, Examiner
-from rl.records import GameRecord, SelfPlayReport, Tensors, Weights
+from rl.actors.worker import actor_seed
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
-from rl.runtime.session import Session, summarise, write_checkpoint
-from rl.trainer import Trainer
+from rl.runtime.processes import RayActor, RayExaminer, RayLearner, plan
+from rl.runtime.session import Session
+from rl.weights import Publisher
 
 log = logging.getLogger(__name__)
 
@@ -38,163 +33,6 @@ BACKLOG = 4  # publishing periods of allowed updates beyond which actors wait fo
 WAIT_SECONDS = 1.0  # the driver looks at the clock and at Ctrl-C this often
 MAX_RESTARTS_A_MINUTE = 20  # more than this is no accident: give up instead of looping
 PROCESS_LOST = (RayActorError, ActorDiedError, ActorUnavailableError, ObjectLostError, OwnerDiedError)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Who gets what of the cluster."""
-
-    actors: int
-    actor_gpus: float
-    learner_threads: int
-    learner_gpus: float
-
-
-def plan(config: Config, resources: dict[str, float]) -> Plan:
-    """Divide the cluster's resources.
-
-    On up to two cores everything shares them. Beyond that a learner without a GPU gets a quarter of the cores (an
-    update costs about as much as three to four evaluations a row, times the reuse), and each actor gets one core.
-    One GPU is shared, the learner's share being a quarter; of several, the learner has one for itself.
-    """
-    cores, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
-    threads = max(1, cores // 4) if gpus == 0 else 1
-    actors = cores if cores <= 2 else cores - threads
-    if config.run.actors != "auto":
-        actors = config.run.actors
-    learner_gpus = 0.0 if gpus == 0 else (0.25 if gpus < 2 else 1.0)
-    # Fractions are rounded down: a share of 0.333 for three must fit into what is left.
-    share = math.floor(1000 * (gpus - learner_gpus) / max(1, actors)) / 1000
-    return Plan(max(1, actors), share, threads, learner_gpus)
-
-
-class ActorProcess:
-    """rl.actors.SelfPlayWorker in a process of its own."""
-
-    def __init__(self, config: Config, seed: int):
-        _threads(1)
-        self.worker = SelfPlayWorker(config, seed)
-
-    def pid(self) -> int:
-        return os.getpid()
-
-    def use(self, weights: Weights) -> int:
-        self.worker.use(weights)
-        return weights.version
-
-    @ray.method(num_returns=2)
-    def play(
-        self, weights: Weights | None, moves: int | None, seconds: float
-    ) -> tuple[tuple[SelfPlayReport, dict[str, float]], list[GameRecord]]:
-        """(The report without its games, their summary) and, apart, the games: only the learner fetches those."""
-        if weights is not None:
-            self.worker.use(weights)
-        report = self.worker.play(moves, seconds)
-        games = list(report.games)
-        report.games.clear()
-        return (report, summarise(games)), games
-
-    def play_in_step(self, weights: Weights | None, moves: int) -> SelfPlayReport:
-        if weights is not None:
-            self.worker.use(weights)
-        return self.worker.play(moves)
-
-    def state(self) -> tuple[Tensors, dict]:
-        return self.worker.state()
-
-    def restore(self, weights: Weights, tensors: Tensors, state: dict) -> None:
-        self.worker.restore(weights, tensors, state)
-
-
-class LearnerProcess:
-    """rl.trainer.Trainer in a process of its own, which also writes the checkpoints."""
-
-    def __init__(self, config: Config, threads: int, checkpoint: str | None):
-        _threads(threads)
-        self.config = config
-        self.trainer = Trainer(config)
-        if checkpoint is not None:
-            saved = load_checkpoint(checkpoint)
-            self.trainer.restore(saved.parts, saved.state)
-
-    def pid(self) -> int:
-        return os.getpid()
-
-    def add(self, games: list[GameRecord]) -> tuple[int, dict[str, float]]:
-        """Take games in; returns the updates allowed now and the window's status."""
-        self.trainer.add(games)
-        return self.trainer.steps_allowed(), self.trainer.status()
-
-    @ray.method(num_returns=2)
-    def train(self, steps: int, progress: float) -> tuple[dict[str, Any], Weights]:
-        """Up to ``steps`` updates. Returns measures, status, version and steps allowed; and, apart, the weights."""
-        measures = self.trainer.train(steps, progress)
-        started = time.perf_counter()
-        weights = self.trainer.weights()
-        status = self.trainer.status() | {
-            "weights/version": weights.version,
-            "weights/bytes": sum(t.nbytes for t in weights.tensors.values()),
-            "weights/publish_seconds": time.perf_counter() - started,
-        }
-        reply = {"measures": measures, "status": status, "version": weights.version, "busy": self.trainer.busy_seconds}
-        return reply | {"allowed": self.trainer.steps_allowed()}, weights
-
-    def checkpoint(self, root: str, book: dict) -> str:
-        parts, state = self.trainer.state()
-        return write_checkpoint(self.config, Path(root), parts, state, self.trainer.weights(), book)
-
-
-class ExaminerProcess:
-    """rl.evaluation.Examiner in a process of its own."""
-
-    def __init__(self, config: Config):
-        _threads(1)
-        self.examiner = Examiner(config)
-
-    def examine(self, weights: Weights) -> Examination:
-        return self.examiner.examine(weights)
-
-
-def _threads(count: int) -> None:
-    import torch
-
-    torch.set_num_threads(count)
-
-
-# Any: what ray.remote returns has the class's methods, but no type that says so.
-RayActor: Any = ray.remote(ActorProcess)
-RayLearner: Any = ray.remote(LearnerProcess)
-RayExaminer: Any = ray.remote(ExaminerProcess)
-
-
-class RayActors:
-    """Several actors in lock step, for ``loop.run_lockstep``."""
-
-    def __init__(self, config: Config, placed: Plan):
-        self.config = config
-        self.actors = [
-            RayActor.options(num_gpus=placed.actor_gpus).remote(config, actor_seed(config.seed, i))
-            for i in range(placed.actors)
-        ]
-        self._new: Any = None
-
-    def use(self, weights: Weights) -> None:
-        self._new = ray.put(weights)
-
-    def play(self, moves: int) -> list[SelfPlayReport]:
-        calls = [a.play_in_step.remote(self._new, moves) for a in self.actors]
-        self._new = None
-        return ray.get(calls)
-
-    def state(self) -> list[tuple[Tensors, dict]]:
-        return ray.get([a.state.remote() for a in self.actors])
-
-    def restore(self, weights: Weights, states: list[tuple[Tensors, dict]]) -> None:
-        stored = ray.put(weights)
-        ray.get([a.restore.remote(stored, *s) for a, s in zip(self.actors, states, strict=True)])
-
-    def __len__(self) -> int:
-        return len(self.actors)
 
 
 def run_async(session: Session) -> None:
@@ -237,6 +75,14 @@ class Call:
     aside: Any = None  # the reference that is passed on without being fetched: games or weights
 
 
+@dataclass(frozen=True)
+class Published:
+    """A version of the weights in the object store."""
+
+    version: int
+    weights: Any  # reference to Weights
+
+
 class Driver:
     """The driver's books: who is doing what, who has which weights, who died."""
 
@@ -268,17 +114,25 @@ class Driver:
 
     def _first_weights(self) -> None:
         """Ask a new learner for its weights and for what it may do; give them to everyone."""
-        reply, self.weights = self.learner.train.remote(0, self.session.used())
+        reply, weights = self.learner.train.remote(0, self.session.used())
         answer = ray.get(reply)
-        self.version, self.allowed, self.learner_status = answer["version"], answer["allowed"], answer["status"]
+        self.allowed, self.learner_status = answer["allowed"], answer["status"]
+        self.published: Publisher[Published] = Publisher()  # a learner that fell back begins at an older version
+        self.published.publish(Published(answer["version"], weights))
         self.training = False
         self.held = [-1] * self.plan.actors  # the version that each actor has
 
     def wait_until_ready(self) -> None:
         """All actors have imported, compiled and measured what they need, and hold the first weights."""
         self.session.progress.note(f"{self.plan.actors} actors and the learner are getting ready")
-        ray.get([actor.use.remote(self.weights) for actor in self.actors])
-        self.held = [self.version] * self.plan.actors
+        ray.get([actor.use.remote(self.newest.weights) for actor in self.actors])
+        self.held = [self.newest.version] * self.plan.actors
+
+    @property
+    def newest(self) -> Published:
+        found = self.published.newer_than(-1)
+        assert found is not None, "the first weights are published before anything else"
+        return found
 
     # What to do next
 
@@ -297,12 +151,12 @@ class Driver:
         examining = any(c.kind == "examine" for c in self.calls.values())
         if self.session.examination_due() and not examining:
             self.session.examination_begun()
-            self.calls[self.examiner.examine.remote(self.weights)] = Call("examine", 0)
+            self.calls[self.examiner.examine.remote(self.newest.weights)] = Call("examine", 0)
 
     def _play(self, index: int) -> None:
-        news = self.weights if self.held[index] < self.version else None
-        self.held[index] = self.version
-        report, games = self.actors[index].play.remote(news, None, PLAY_SECONDS)
+        news = self.published.newer_than(self.held[index])  # nobody fetches what it has
+        self.held[index] = self.published.version
+        report, games = self.actors[index].play.remote(news.weights if news else None, None, PLAY_SECONDS)
         self.calls[report] = Call("play", index, games)
 
     def wait(self) -> list[Call]:
@@ -339,9 +193,9 @@ class Driver:
         reply, weights = call.aside
         self.training = False
         self.allowed, self.learner_status = reply["allowed"], reply["status"]
-        if reply["version"] > self.version:
-            self.version, self.weights = reply["version"], weights
-            self.session.learned(self.version, reply["measures"], reply["busy"])
+        if reply["version"] > self.published.version:
+            self.published.publish(Published(reply["version"], weights))
+            self.session.learned(reply["version"], reply["measures"], reply["busy"])
 
     def take_examination(self, call: Call) -> None:
         found, _ = call.aside
@@ -398,4 +252,4 @@ class Driver:
         self.save()
         if not self.session.stopping:
             self.session.log(self.status())
-            self.session.examined(ray.get(self.examiner.examine.remote(self.weights)))
+            self.session.examined(ray.get(self.examiner.examine.remote(self.newest.weights)))

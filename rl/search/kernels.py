@@ -100,6 +100,7 @@ def create_child(tree, lanes, b, node, action, play, legal, mask):
     play(tree.state[b, child], action)
     if tree.state[b, child, STATUS] != ONGOING:
         tree.prior[b, child, :] = 0.0
+        tree.log_prior[b, child, :] = -np.inf
         prove(tree, b, child, terminal_result(tree.state[b, child]))
     else:
         mark_legal(tree, b, child, legal, mask)
@@ -317,7 +318,9 @@ def update(tree, lanes, knobs, action_symmetries, logits, wdl, asked):
             normalise(tree, b, node)
             tree.net_value[b, node] = value
             back_up(tree, b, node, value, wdl[i, 1], knobs)
-        lanes.phase[b] = SEARCHING
+        # Said here rather than in the next select, so that the lane can start its next search before it.
+        over = lanes.done[b] >= lanes.budget[b] or tree.proven[b, 0] != UNPROVEN
+        lanes.phase[b] = DONE if over else SEARCHING
 
 
 @njit(
@@ -391,7 +394,7 @@ def advance_root(tree, lanes, chosen, actions, kept):
             if target < 0:
                 continue
             tree.parent[b, target] = -1 if node == root else moved[tree.parent[b, node]]
-            tree.action[b, target] = tree.action[b, node]
+            tree.action[b, target] = -1 if node == root else tree.action[b, node]
             for a in range(tree.child.shape[2]):
                 child = tree.child[b, node, a]
                 tree.child[b, target, a] = moved[child] if child >= 0 else -1

@@ -214,8 +214,10 @@ class Search:
         return tensors | {"schedule": self.schedule, "planes": self._planes}
 
     def load_state_dict(self, tensors: Tensors) -> None:
-        """Restore what ``state_dict`` gave; shapes must match."""
+        """Restore what ``state_dict`` gave. Raises ValueError where a shape differs; numpy would broadcast some."""
         for name, array in self.state_dict().items():
+            if tensors[name].shape != array.shape:
+                raise ValueError(f"{name} has shape {tensors[name].shape}; this search needs {array.shape}")
             array[...] = tensors[name]
 
 

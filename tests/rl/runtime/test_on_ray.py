@@ -14,7 +14,7 @@ from rl import runtime
 from rl.config import load_config
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
 from rl.runtime.metrics import read_metrics
-from rl.runtime.on_ray import Plan, plan
+from rl.runtime.processes import Plan, plan
 from tests.rl.runtime.runs import final_weights, finish, kill_group, start, wait_until, write_config
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 import numpy as np
 
 from envs.game import HEADER, ONGOING, STATUS, TO_MOVE, Game
 from rl.records import Evaluation
 from rl.search import Evaluate, Search
 
+Kind: TypeAlias = Literal["gumbel", "puct"]
 U64 = np.uint64
 
 
@@ -65,7 +68,9 @@ def random_positions(game: Game, count: int, plies: tuple[int, int], seed: int) 
     """Ongoing positions [count, S] after plies[0] to plies[1] random moves, without repetition."""
     rng = np.random.default_rng(seed)
     found: dict[bytes, np.ndarray] = {}
-    while len(found) < count:
+    for _attempt in range(200 * count):
+        if len(found) == count:
+            break
         state = game.initial_state()
         for _ in range(rng.integers(plies[0], plies[1] + 1)):
             game.play(state, rng.choice(np.flatnonzero(game.legal_mask(state))))
@@ -73,6 +78,7 @@ def random_positions(game: Game, count: int, plies: tuple[int, int], seed: int) 
                 break
         if state[STATUS] == ONGOING:
             found[state.tobytes()] = state
+    assert len(found) == count, "there are not that many positions"
     return np.stack(list(found.values()))
 
 
@@ -117,7 +123,7 @@ class Truth:
         if key not in self.known:
             best = -1
             for action in np.flatnonzero(self.game.legal_mask(state)):
-                best = max(best, self.after(state, action))
+                best = max(best, self.after(state, int(action)))
                 if best == 1:
                     break
             self.known[key] = best

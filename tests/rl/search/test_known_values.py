@@ -12,7 +12,7 @@ from envs.game import Game
 from rl.config import SearchConfig
 from rl.records import SearchResult
 from rl.search import Evaluate, Search
-from tests.rl.search.fake_networks import Counted, constant, drawn_board, hashed, random_positions, to_the_end
+from tests.rl.search.fake_networks import Counted, Kind, constant, drawn_board, hashed, random_positions, to_the_end
 
 KINDS = pytest.mark.parametrize("kind", ["gumbel", "puct"])
 FOUR = envs.make("connect_four")
@@ -35,9 +35,10 @@ def search_four(
     lanes: int | None = None,
     explore: bool = False,
     seed: int = 0,
+    simulations: int = 24,
     **knobs: Any,
 ) -> SearchResult:
-    search = Search(FOUR, SearchConfig(**({"simulations": 24} | knobs)), lanes or len(positions), seed)
+    search = Search(FOUR, SearchConfig(simulations=simulations, **knobs), lanes or len(positions), seed)
     return search.run(positions, evaluate, explore=explore)
 
 
@@ -51,7 +52,7 @@ def rows(result: SearchResult, order: np.ndarray) -> SearchResult:
 
 
 @KINDS
-def test_a_network_that_always_says_even_gives_an_even_root(kind: str) -> None:
+def test_a_network_that_always_says_even_gives_an_even_root(kind: Kind) -> None:
     """Its draws are kept apart from its wins and losses."""
     opening = FOUR.initial_state()[None]
     result = search_four(opening, constant(7, wdl=(0.2, 0.6, 0.2)), kind=kind, simulations=20)
@@ -60,18 +61,16 @@ def test_a_network_that_always_says_even_gives_an_even_root(kind: str) -> None:
 
 
 @KINDS
-@pytest.mark.parametrize(("simulations", "value"), [(1, 0.0), (2, 0.2), (7, -0.45)])
+@pytest.mark.parametrize(("simulations", "expected"), [(1, 0.0), (2, -0.2), (7, -0.45)])
 def test_the_root_value_is_the_mean_of_all_evaluations_from_its_own_side(
-    kind: str, simulations: int, value: float
+    kind: Kind, simulations: int, expected: float
 ) -> None:
-    """The side to move always believes 0.6: the root +0.6, its children -0.6, their children +0.6 again.
-
-    One simulation: (0.6 - 0.6) / 2. At 7 all children were visited once, 0.6 and seven times -0.6.
-    """
+    """The side to move always believes 0.6, which is -0.6 to the root after each of its moves: one simulation gives
+    (0.6 - 0.6) / 2, two (0.6 - 0.6 - 0.6) / 3."""
     opening = FOUR.initial_state()[None]
-    knobs = {"c_puct": 100.0} if kind == "puct" else {"c_visit": 0.0, "c_scale": 1e-6}  # widely
+    # Both settings make the search try every move once before any twice.
+    knobs: dict[str, Any] = {"c_puct": 100.0} if kind == "puct" else {"c_visit": 0.0, "c_scale": 1e-6}
     result = search_four(opening, constant(7, wdl=(0.7, 0.2, 0.1)), kind=kind, simulations=simulations, **knobs)
-    expected = {1: 0.0, 2: -0.2, 7: -0.45}[simulations]
     assert result.wdl[0, 0] - result.wdl[0, 2] == pytest.approx(expected, abs=1e-6)
     assert result.wdl[0, 1] == pytest.approx(0.2, abs=1e-6)
     assert (result.visits[0] <= 1).all() and result.visits.sum() == simulations
@@ -82,7 +81,7 @@ def test_the_root_value_is_the_mean_of_all_evaluations_from_its_own_side(
 @KINDS
 @pytest.mark.parametrize("simulations", [0, 1, 5, 30])
 @pytest.mark.parametrize("logits", [0.0, EXTREME])
-def test_the_only_legal_move_gets_everything(kind: str, simulations: int, logits: object) -> None:
+def test_the_only_legal_move_gets_everything(kind: Kind, simulations: int, logits: object) -> None:
     state = drawn_board(FOUR, ONE_COLUMN_LEFT)
     assert FOUR.legal_mask(state).tolist() == [False] * 6 + [True]
     search = Search(FOUR, SearchConfig(kind=kind, solver=False), 1, seed=0)
@@ -95,7 +94,7 @@ def test_the_only_legal_move_gets_everything(kind: str, simulations: int, logits
 @KINDS
 @pytest.mark.parametrize("explore", [False, True])
 @pytest.mark.parametrize("solver", [False, True])
-def test_illegal_moves_get_nothing_whatever_the_network_says(kind: str, explore: bool, solver: bool) -> None:
+def test_illegal_moves_get_nothing_whatever_the_network_says(kind: Kind, explore: bool, solver: bool) -> None:
     """A network that loves full columns and hates open ones, by margins beyond any exponential."""
     positions = random_positions(FOUR, 60, (20, 38), seed=3)
     legal = np.stack([FOUR.legal_mask(state) for state in positions])
@@ -119,7 +118,7 @@ def test_illegal_moves_get_nothing_whatever_the_network_says(kind: str, explore:
 
 @KINDS
 @pytest.mark.parametrize("knobs", [{}, {"lookahead": True}, {"root_symmetries": True}, {"solver": False}])
-def test_rows_do_not_depend_on_each_other(kind: str, knobs: dict[str, Any]) -> None:
+def test_rows_do_not_depend_on_each_other(kind: Kind, knobs: dict[str, Any]) -> None:
     """Nor on their order, nor on the number of lanes that share the work."""
     positions = random_positions(FOUR, 40, (0, 30), seed=4)
     whole = search_four(positions, hashed(7), kind=kind, **knobs)
@@ -130,14 +129,14 @@ def test_rows_do_not_depend_on_each_other(kind: str, knobs: dict[str, Any]) -> N
 
 
 @KINDS
-def test_without_exploration_the_seed_means_nothing(kind: str) -> None:
+def test_without_exploration_the_seed_means_nothing(kind: Kind) -> None:
     positions = random_positions(FOUR, 20, (0, 30), seed=4)
     first = search_four(positions, hashed(7), kind=kind, seed=1)
     assert_rows_equal(first, search_four(positions, hashed(7), kind=kind, seed=2))
 
 
 @KINDS
-def test_with_exploration_the_seed_decides(kind: str) -> None:
+def test_with_exploration_the_seed_decides(kind: Kind) -> None:
     positions = random_positions(FOUR, 20, (0, 20), seed=4)
     first, again, other = (
         search_four(positions, hashed(7), lanes=8, explore=True, kind=kind, seed=seed) for seed in (1, 1, 2)
@@ -165,7 +164,7 @@ def test_no_simulations_is_the_network_alone(game: Game) -> None:
 
 
 @KINDS
-def test_exploration_noise_prefers_no_legal_move(kind: str) -> None:
+def test_exploration_noise_prefers_no_legal_move(kind: Kind) -> None:
     """Dirichlet noise is spread over legal moves alone, with alpha = total / their number; Gumbel noise is standard."""
     positions = random_positions(FOUR, 1, (26, 26), seed=1).repeat(4000, 0)
     legal = FOUR.legal_mask(positions[0])
@@ -185,7 +184,7 @@ def test_exploration_noise_prefers_no_legal_move(kind: str) -> None:
 
 
 @KINDS
-def test_lanes_may_have_different_budgets_and_start_at_any_time(kind: str) -> None:
+def test_lanes_may_have_different_budgets_and_start_at_any_time(kind: Kind) -> None:
     """Replacing finished searches at once changes nothing for those still under way."""
     positions = random_positions(FOUR, 12, (0, 20), seed=9)
     budgets = np.array([3, 17, 1, 30, 8, 2, 24, 5, 11, 29, 6, 9], np.int32)

@@ -13,7 +13,7 @@ from envs.game import PLY, Game
 from rl.config import SearchConfig
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN, SearchResult
 from rl.search import Search
-from tests.rl.search.fake_networks import Counted, Truth, constant, drawn_board, hashed, random_positions
+from tests.rl.search.fake_networks import Counted, Kind, Truth, constant, drawn_board, hashed, random_positions
 from tests.rl.search.two_stones import two_stones
 
 VALUE = {PROVEN_LOSS: -1, PROVEN_DRAW: 0, PROVEN_WIN: 1}
@@ -45,14 +45,14 @@ def assert_proofs_are_true(search: Search, truth: Truth) -> int:
                 assert VALUE[proven] == truth.value(state)
             for action in np.flatnonzero(tree.edge_proven[b, node]):
                 assert tree.prior[b, node, action] > 0
-                assert VALUE[tree.edge_proven[b, node, action]] == truth.after(state, action)
+                assert VALUE[tree.edge_proven[b, node, action]] == truth.after(state, int(action))
     return count
 
 
 @pytest.mark.parametrize("name", LATE)
 @pytest.mark.parametrize("kind", ["gumbel", "puct"])
 @pytest.mark.parametrize("lookahead", [False, True])
-def test_what_is_proven_is_true(name: str, kind: str, lookahead: bool) -> None:
+def test_what_is_proven_is_true(name: str, kind: Kind, lookahead: bool) -> None:
     game, positions, truth = late_positions(name)
     for simulations in (1, 8, 60):
         search, result = run(game, positions, simulations, kind=kind, lookahead=lookahead)
@@ -67,7 +67,7 @@ def test_what_is_proven_is_true(name: str, kind: str, lookahead: bool) -> None:
 @pytest.mark.parametrize("name", LATE)
 @pytest.mark.parametrize("kind", ["gumbel", "puct"])
 @pytest.mark.parametrize("solver", [False, True])
-def test_a_lost_move_is_avoided_while_there_is_another(name: str, kind: str, solver: bool) -> None:
+def test_a_lost_move_is_avoided_while_there_is_another(name: str, kind: Kind, solver: bool) -> None:
     game, positions, _ = late_positions(name)
     search, result = run(game, positions, 40, kind=kind, lookahead=True, solver=solver)
     lost = search.tree.edge_proven[:, 0] == PROVEN_LOSS
@@ -87,7 +87,7 @@ def test_a_lost_move_is_avoided_while_there_is_another(name: str, kind: str, sol
 
 @pytest.mark.parametrize("name", LATE)
 @pytest.mark.parametrize("kind", ["gumbel", "puct"])
-def test_small_endings_are_proven_and_the_search_stops(name: str, kind: str) -> None:
+def test_small_endings_are_proven_and_the_search_stops(name: str, kind: Kind) -> None:
     game, positions, truth = late_positions(name)
     decided = np.array([truth.value(state) != 0 for state in positions])
     small = positions[decided & (game.max_moves - positions[:, PLY] <= 3)]
@@ -159,7 +159,7 @@ def decide(text: str, simulations: int, **knobs: Any) -> tuple[SearchResult, int
 @pytest.mark.parametrize("kind", ["gumbel", "puct"])
 @pytest.mark.parametrize("lookahead", [False, True])
 @pytest.mark.parametrize("name", TACTICS)
-def test_a_forced_win_is_found_with_a_uniform_network(name: str, kind: str, lookahead: bool) -> None:
+def test_a_forced_win_is_found_with_a_uniform_network(name: str, kind: Kind, lookahead: bool) -> None:
     text, winning, with_lookahead, without = TACTICS[name]
     result, done, rows = decide(text, 1000, kind=kind, lookahead=lookahead)
     assert result.proven[0] == PROVEN_WIN
@@ -171,7 +171,7 @@ def test_a_forced_win_is_found_with_a_uniform_network(name: str, kind: str, look
 
 
 @pytest.mark.parametrize("kind", ["gumbel", "puct"])
-def test_a_lost_position_is_proven_and_a_move_still_given(kind: str) -> None:
+def test_a_lost_position_is_proven_and_a_move_still_given(kind: Kind) -> None:
     result, done, _ = decide(LOST, 200, kind=kind)
     assert result.proven[0] == PROVEN_LOSS
     assert done < 200

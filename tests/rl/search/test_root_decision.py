@@ -9,7 +9,7 @@ import envs
 from rl.config import SearchConfig
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN, SearchResult
 from rl.search import Search
-from tests.rl.search.fake_networks import constant
+from tests.rl.search.fake_networks import Kind, constant
 
 FOUR = envs.make("connect_four")
 PRIOR = np.array([0.1, 0.2, 0.3, 0.05, 0.15, 0.12, 0.08])
@@ -18,7 +18,7 @@ KINDS = pytest.mark.parametrize("kind", ["gumbel", "puct"])
 
 
 def decide(
-    kind: str,
+    kind: Kind,
     visits: list[int],
     value: list[float],
     edges: list[int],
@@ -51,7 +51,7 @@ def normalised(weights: np.ndarray) -> np.ndarray:
 
 
 @KINDS
-def test_a_proven_win_is_played_and_the_policy_spread_over_wins_as_the_prior_has_them(kind: str) -> None:
+def test_a_proven_win_is_played_and_the_policy_spread_over_wins_as_the_prior_has_them(kind: Kind) -> None:
     """However much better and oftener visited something else looks."""
     found = decide(kind, [9, 1, 1, 1, 1, 1, 1], [0.9, 1, -1, 0, 1, 0, 0], [U, W, L, D, W, U, U], proven=W)
     assert found.action[0] == 1
@@ -60,7 +60,7 @@ def test_a_proven_win_is_played_and_the_policy_spread_over_wins_as_the_prior_has
 
 
 @KINDS
-def test_of_a_root_proven_drawn_only_draws_are_played(kind: str) -> None:
+def test_of_a_root_proven_drawn_only_draws_are_played(kind: Kind) -> None:
     found = decide(kind, [2, 2, 2, 2, 2, 2, 2], [-1, -1, -1, 0, -1, 0, -1], [L, L, L, D, L, D, L], proven=D)
     assert found.action[0] == 5  # the likelier of the two
     assert set(np.flatnonzero(found.policy[0])) == {3, 5}
@@ -69,7 +69,7 @@ def test_of_a_root_proven_drawn_only_draws_are_played(kind: str) -> None:
 
 @KINDS
 @pytest.mark.parametrize("proven", [U, L])  # without the solver nobody has drawn the conclusion
-def test_a_proven_loss_is_avoided_unless_every_action_loses(kind: str, proven: int) -> None:
+def test_a_proven_loss_is_avoided_unless_every_action_loses(kind: Kind, proven: int) -> None:
     visits = [2, 9, 9, 2, 1, 1, 1]
     one_open = decide(kind, visits, [-1, -1, -1, -0.9, -1, -1, -1], [L, L, L, U, L, L, L])
     assert one_open.action[0] == 3

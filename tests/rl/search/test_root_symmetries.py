@@ -76,7 +76,7 @@ def test_turned_boards_have_turned_priors() -> None:
 @GAMES
 def test_how_many_evaluations_it_costs(game: Game) -> None:
     """One a symmetry at the root, one for each simulation after it: no position here is near the end."""
-    positions = random_positions(game, 10, (0, 1), seed=3)
+    positions = random_positions(game, 6, (0, 2), seed=3)
     assert game.action_symmetries is not None
     for symmetries, rows in ((True, len(game.action_symmetries)), (False, 1)):
         for simulations in (1, 6):

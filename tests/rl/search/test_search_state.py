@@ -10,7 +10,7 @@ import pytest
 import envs
 from rl.config import SearchConfig
 from rl.search import Search
-from tests.rl.search.fake_networks import hashed, random_positions, to_the_end
+from tests.rl.search.fake_networks import Kind, hashed, random_positions, to_the_end
 
 FOUR = envs.make("connect_four")
 LANES = 9
@@ -33,7 +33,7 @@ def copied(search: Search) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("steps", [0, 1, 2, 9, 25])
 @pytest.mark.parametrize("asked", [False, True])
 def test_a_restored_search_ends_with_the_same_bits(
-    kind: str, lookahead: bool, root_symmetries: bool, steps: int, asked: bool
+    kind: Kind, lookahead: bool, root_symmetries: bool, steps: int, asked: bool
 ) -> None:
     """``asked``: saved after select, before the network has answered."""
     knobs = {"kind": kind, "lookahead": lookahead, "root_symmetries": root_symmetries}

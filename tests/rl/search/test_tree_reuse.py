@@ -13,7 +13,7 @@ from rl.config import SearchConfig
 from rl.records import PROVEN_LOSS, UNPROVEN
 from rl.search import Search
 from rl.search.tree import DONE, ROOT
-from tests.rl.search.fake_networks import Counted, constant, drawn_board, hashed, random_positions, to_the_end
+from tests.rl.search.fake_networks import Counted, Kind, constant, drawn_board, hashed, random_positions, to_the_end
 from tests.rl.search.two_stones import two_stones
 
 FOUR = envs.make("connect_four")
@@ -54,13 +54,13 @@ def played(game: Game, positions: np.ndarray, actions: np.ndarray) -> np.ndarray
 @KINDS
 @pytest.mark.parametrize("game", [FOUR, two_stones()], ids=lambda game: game.env_id)
 @pytest.mark.parametrize("solver", [False, True])
-def test_the_played_subtree_is_kept_whole_and_the_budget_comes_on_top(kind: str, game: Game, solver: bool) -> None:
+def test_the_played_subtree_is_kept_whole_and_the_budget_comes_on_top(kind: Kind, game: Game, solver: bool) -> None:
     positions = random_positions(game, 40, (0, 3), seed=2)
     lanes = np.arange(len(positions))
     search = searched(game, positions, 60, kind=kind, solver=solver)
     actions = search.collect(lanes).action
     children = search.tree.child[lanes, 0, actions]
-    before = [subtree(search, lane, child) for lane, child in zip(lanes, children)]
+    before = [subtree(search, lane, int(child)) for lane, child in zip(lanes, children)]
     states = played(game, positions, actions)
     going = states[:, STATUS] == ONGOING
     evaluate = Counted(hashed(game.num_actions))
@@ -82,7 +82,7 @@ def test_the_played_subtree_is_kept_whole_and_the_budget_comes_on_top(kind: str,
 
 
 @KINDS
-def test_new_visits_follow_the_halving_whatever_was_inherited(kind: str) -> None:
+def test_new_visits_follow_the_halving_whatever_was_inherited(kind: Kind) -> None:
     positions = random_positions(FOUR, 30, (0, 8), seed=3)
     lanes = np.arange(len(positions))
     search = searched(FOUR, positions, 64, kind=kind, solver=False)
@@ -104,16 +104,23 @@ def test_new_visits_follow_the_halving_whatever_was_inherited(kind: str) -> None
         assert (result.visits[lanes, result.action] == result.visits.max(1)).all()
 
 
+THREAT = """
+. . . . . . .
+. . . . . . .
+. . . . . . .
+. . . . . . .
+. . . . . . .
+X X . O O O X
+"""
+
+
 @KINDS
 @pytest.mark.parametrize("case", ["proven", "unvisited", "switched off"])
-def test_where_nothing_is_worth_keeping_the_search_starts_afresh(kind: str, case: str) -> None:
-    # Column 3 is visited and its reply proves it lost; nothing else is touched.
-    board = ". . . . . . .\n" * 4 + "O O . . . . .\nX X X . O . ."
-    if case == "proven":
-        position = drawn_board(FOUR, board.replace("O O", "O O O", 1).replace("O O O .", "O O O"))  # O wins or blocks
-    else:
-        position = FOUR.initial_state()
-    config = SearchConfig(simulations=20, reuse_tree=case != "switched off", kind=kind, max_considered=2)
+def test_where_nothing_is_worth_keeping_the_search_starts_afresh(kind: Kind, case: str) -> None:
+    # O threatens to win in column 2, so that every other move of X is lost.
+    position = drawn_board(FOUR, THREAT) if case == "proven" else FOUR.initial_state()
+    reuse, lookahead = case != "switched off", case == "proven"
+    config = SearchConfig(simulations=20, reuse_tree=reuse, lookahead=lookahead, kind=kind, max_considered=2)
     search = Search(FOUR, config, 1, seed=0)
     search.start(np.arange(1), position[None], 20)
     to_the_end(search, constant(7, logits=[0, 0, 0, 9, 0, 0, 0]))
@@ -137,7 +144,7 @@ def test_where_nothing_is_worth_keeping_the_search_starts_afresh(kind: str, case
 @KINDS
 @pytest.mark.parametrize("lookahead", [False, True])
 @pytest.mark.parametrize("sharpness", [2.0, 60.0])
-def test_long_games_stay_within_the_memory(kind: str, lookahead: bool, sharpness: float) -> None:
+def test_long_games_stay_within_the_memory(kind: Kind, lookahead: bool, sharpness: float) -> None:
     """A network that is sure of itself makes one long line, nearly all of which is kept at each move."""
     lanes = np.arange(12)
     config = SearchConfig(simulations=40, reuse_tree=True, kind=kind, lookahead=lookahead, solver=lookahead)
@@ -149,9 +156,10 @@ def test_long_games_stay_within_the_memory(kind: str, lookahead: bool, sharpness
     search.start(lanes, states, 40, explore=True)
     largest, moves = 0, 0
     while len(lanes):
-        while not len(done := search.finished()):
-            search.update(evaluate(search.select()))
-            search.select()
+        planes = search.select()
+        if not len(done := search.finished()):
+            search.update(evaluate(planes))
+            continue
         largest = max(largest, int(search.lane.size.max()))
         assert largest <= capacity
         actions = search.collect(done).action
