@@ -60,7 +60,9 @@ class SelfPlay:
         self.full = np.zeros((games, length), bool)
         self.off_policy = np.zeros((games, length), bool)
         self.version = np.zeros((games, length), np.int64)
-        self._begin(np.arange(games))
+        every = np.arange(games)
+        self._open(every)
+        self.search.start(every, self.state, self._budgets(games), explore=True)
 
     def play(self, evaluate: SelfPlayEvaluator, moves: int, seconds: float = float("inf")) -> SelfPlayReport:
         """Play at least ``moves`` moves over all games together, or for ``seconds``, whichever ends first."""
@@ -69,18 +71,18 @@ class SelfPlay:
         played = evaluations = 0
         inside = 0.0
         while played < moves and time.perf_counter() - started < seconds:
+            planes = self.search.select()
+            if len(planes):
+                before = time.perf_counter()
+                answer = evaluate(planes)
+                inside += time.perf_counter() - before
+                self.search.update(answer)
+                evaluations += len(planes)
+            # Before this returns: the next stretch may be played with newer weights, which did not search these moves.
             done = self.search.finished()
             if len(done):
                 finished += self._move(done, evaluate.version)
                 played += len(done)
-            planes = self.search.select()
-            if not len(planes):
-                continue
-            before = time.perf_counter()
-            answer = evaluate(planes)
-            inside += time.perf_counter() - before
-            self.search.update(answer)
-            evaluations += len(planes)
         return SelfPlayReport(finished, played, evaluations, time.perf_counter() - started, inside)
 
     def _move(self, lanes: np.ndarray, version: int) -> list[GameRecord]:
@@ -107,23 +109,27 @@ class SelfPlay:
         play_moves(self.state, lanes, action, self.game.play)
         ended = self.state[lanes, STATUS] != ONGOING
         records = [self._record(lane) for lane in lanes[ended]]
-        going = lanes[~ended]
-        if len(going):
-            self.search.continue_after(going, action[~ended], self.state[going], self._budgets(len(going)), True)
         if ended.any():
-            self._begin(lanes[ended])
+            self._open(lanes[ended])
+        budgets = self._budgets(len(lanes))
+        # One call for new games and old ones where it can be one: handing the rules to compiled code costs as much
+        # as several evaluations.
+        fresh = ended if self.config.search.reuse_tree else np.ones(len(lanes), bool)
+        if fresh.any():
+            self.search.start(lanes[fresh], self.state[lanes[fresh]], budgets[fresh], explore=True)
+        if not fresh.all():
+            kept = lanes[~fresh]
+            self.search.continue_after(kept, action[~fresh], self.state[kept], budgets[~fresh], explore=True)
         return records
 
-    def _begin(self, lanes: np.ndarray) -> None:
+    def _open(self, lanes: np.ndarray) -> None:
         """New games, from positions up to ``random_opening_plies`` random moves away from the initial one."""
         limit = self.config.selfplay.random_opening_plies
         openings = np.empty((len(lanes), self.game.state_size), np.int64)
         root, actions = self.game.initial_state(), self.game.num_actions
         random_openings(openings, limit, root, self.stream, actions, self.game.legal, self.game.play)
-        self.state[lanes] = openings
-        self.start[lanes] = self.state[lanes]
+        self.state[lanes] = self.start[lanes] = openings
         self.length[lanes] = 0
-        self.search.start(lanes, self.state[lanes], self._budgets(len(lanes)), explore=True)
 
     def _budgets(self, count: int) -> np.ndarray:
         play = self.config.selfplay

@@ -23,12 +23,23 @@ from rl.search.policies import (
     root_decision,
     turned,
 )
-from rl.search.tree import DONE, GUMBEL, LEAF_ASKED, ROOT, ROOT_ASKED, SEARCHING, KnobsType, LanesType, TreeType
+from rl.search.tree import (
+    DONE,
+    GUMBEL,
+    LEAF_ASKED,
+    ROOT,
+    ROOT_ASKED,
+    SEARCHING,
+    KnobsType,
+    LanesType,
+    TreeType,
+    borrowed,
+)
 
 # numba compiles policies.py and tree.py into these kernels but looks only at this file when it decides whether its
 # cached machine code is still valid. Their digest stands here so that a change of theirs is one of this file too;
 # tests/rl/search compares it and says what to write.
-COMPILED_IN = "aeb23040b60785fa"
+COMPILED_IN = "0426d3fe9b7587bd"
 
 # A legal action's prior never rounds to 0, which marks illegal ones.
 SMALLEST_PRIOR = 1e-30
@@ -170,28 +181,42 @@ def back_up(tree, b, node, value, draw, knobs):
 @njit(cache=True, error_model="numpy")
 def select_leaf(tree, lanes, b, knobs, schedule, play, legal, mask, scratch, q, policy):
     """Run simulations in one lane until one needs the network (True) or the search is over (False)."""
-    while lanes.done[b] < lanes.budget[b] and tree.proven[b, 0] == UNPROVEN:
+    children, visits, net_value, noise, base = (
+        tree.child[b],
+        tree.visits[b],
+        tree.net_value[b],
+        lanes.noise[b],
+        lanes.base[b],
+    )
+    edge_visits, edge_value, edge_proven = tree.edge_visits[b], tree.edge_value[b], tree.edge_proven[b]
+    prior, log_prior, proven = tree.prior[b], tree.log_prior[b], tree.proven[b]
+    while lanes.done[b] < lanes.budget[b] and proven[0] == UNPROVEN:
         node = 0
         while True:
             if knobs.kind != GUMBEL:
                 action = puct(tree, lanes, b, node, knobs)
             elif node == 0:
-                action = gumbel_root(tree, lanes, b, knobs, schedule[b], q)
+                due = schedule[b, lanes.done[b]]
+                action = gumbel_root(
+                    edge_visits, edge_value, edge_proven, prior, log_prior, net_value, noise, base, due, knobs, q
+                )
             else:
-                action = gumbel_interior(tree, b, node, knobs, q, policy)
-            child = tree.child[b, node, action]
+                action = gumbel_interior(
+                    node, edge_visits, edge_value, edge_proven, prior, log_prior, net_value, visits, knobs, q, policy
+                )
+            child = children[node, action]
             new = child < 0
             if new:
                 child = create_child(tree, lanes, b, node, action, play, legal, mask)
-                if knobs.lookahead == 1 and tree.proven[b, child] == UNPROVEN:
-                    winning = winning_move(tree.state[b, child], tree.prior[b, child], 0, play, scratch)
+                if knobs.lookahead == 1 and proven[child] == UNPROVEN:
+                    winning = winning_move(tree.state[b, child], prior[child], 0, play, scratch)
                     if winning >= 0:
                         prove(tree, b, child, PROVEN_WIN)
-            if new or tree.proven[b, child] != UNPROVEN:
+            if new or proven[child] != UNPROVEN:
                 break
             node = child
         lanes.done[b] += 1
-        if tree.proven[b, child] == UNPROVEN:
+        if proven[child] == UNPROVEN:
             lanes.leaf[b] = child
             return True
         back_up(tree, b, child, np.float32(0.0), np.float32(0.0), knobs)
@@ -235,6 +260,7 @@ def select(tree, lanes, knobs, schedule, point_symmetries, play, legal, planes, 
     Writes the planes that lane b asks about to ``out[b]`` and the lanes that wait for an answer to
     ``asked`` [≤B]; returns how many they are. A lane that already waits keeps its planes.
     """
+    tree, lanes = borrowed(tree), borrowed(lanes)
     actions = tree.child.shape[2]
     mask = np.zeros(actions, np.uint8)
     scratch = np.zeros(tree.state.shape[2], np.int64)
@@ -297,6 +323,7 @@ def normalise(tree, b, node):
 )
 def update(tree, lanes, knobs, action_symmetries, logits, wdl, asked):
     """Expand the asked nodes with the network's answers (logits [n, A], wdl [n, 3]) and back them up."""
+    tree, lanes = borrowed(tree), borrowed(lanes)
     for i in range(asked.shape[0]):
         b = asked[i]
         node = lanes.leaf[b]
@@ -335,6 +362,7 @@ def plant(tree, lanes, knobs, states, chosen, play, legal, considered):
     Writes to ``considered`` [K] how many actions are legal. With lookahead, moves that win at once are
     created, which proves the root and ends the search before any evaluation.
     """
+    tree, lanes = borrowed(tree), borrowed(lanes)
     mask = np.zeros(tree.child.shape[2], np.uint8)
     scratch = np.zeros(tree.state.shape[2], np.int64)
     for i in range(chosen.shape[0]):
@@ -366,6 +394,7 @@ def advance_root(tree, lanes, chosen, actions, kept):
     ``kept[i]`` becomes 1 where there was such a child with an evaluation; other lanes are left for ``plant``.
     Children have larger indices than their parents, so the subtree is moved down in place.
     """
+    tree, lanes = borrowed(tree), borrowed(lanes)
     capacity = tree.parent.shape[1]
     moved = np.full(capacity, -1, np.int32)
     for i in range(chosen.shape[0]):
@@ -435,6 +464,7 @@ def advance_root(tree, lanes, chosen, actions, kept):
 )
 def decide(tree, lanes, knobs, chosen, action, policy, visits, action_value, wdl):
     """Fill the fields of SearchResult for the ``chosen`` lanes."""
+    tree, lanes = borrowed(tree), borrowed(lanes)
     actions = tree.child.shape[2]
     q = np.zeros(actions, np.float64)
     improved = np.zeros(actions, np.float64)

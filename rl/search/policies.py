@@ -2,6 +2,8 @@
 
 All functions look at one node of one lane. Action values q are from the side to move at that node.
 Scores are computed into caller-provided scratch vectors, so that nothing is allocated inside a simulation.
+The hot ones take one lane's arrays ([N, A] and [N]) rather than the tree: reading an array out of a tuple costs
+two atomic operations, which inside the loops over actions was most of the search's time.
 """
 
 from __future__ import annotations
@@ -38,31 +40,29 @@ def edge_mean(visits, value, proven):
 
 
 @njit(cache=True, error_model="numpy")
-def completed_values(tree, b, node, knobs, q):
+def completed_values(node, edge_visits, edge_value, edge_proven, prior, net_value, knobs, q):
     """Fill q[a] with σ(completed q): visited actions by their value, others by the mixed value v_mix.
 
     Danihelka et al. 2022, equations 8, 10 and 33 (v_mix in appendix D). Values are mapped to [0, 1] before σ.
     """
-    edge_visits, edge_value = tree.edge_visits[b, node], tree.edge_value[b, node]
-    edge_proven, prior = tree.edge_proven[b, node], tree.prior[b, node]
     visits_sum = 0
     visits_max = 0
     prior_sum = 0.0
     weighted = 0.0
     for a in range(q.shape[0]):
-        visits = edge_visits[a]
+        visits = edge_visits[node, a]
         if visits > 0:
             visits_sum += visits
             visits_max = max(visits_max, visits)
-            q[a] = edge_mean(visits, edge_value[a], edge_proven[a])
-            prior_sum += prior[a]
-            weighted += prior[a] * q[a]
-    mixed = np.float64(tree.net_value[b, node])
+            q[a] = edge_mean(visits, edge_value[node, a], edge_proven[node, a])
+            prior_sum += prior[node, a]
+            weighted += prior[node, a] * q[a]
+    mixed = np.float64(net_value[node])
     if prior_sum > 0.0:
         mixed = (mixed + visits_sum * weighted / prior_sum) / (1 + visits_sum)
-    scale = (knobs.c_visit + visits_max) * knobs.c_scale
+    scale = 0.5 * (knobs.c_visit + visits_max) * knobs.c_scale
     for a in range(q.shape[0]):
-        q[a] = scale * 0.5 * ((q[a] if edge_visits[a] > 0 else mixed) + 1.0)
+        q[a] = scale * ((q[a] if edge_visits[node, a] > 0 else mixed) + 1.0)
 
 
 @njit(cache=True, error_model="numpy")
@@ -75,59 +75,51 @@ def softmax(scores, out):
     for a in range(scores.shape[0]):
         out[a] = math.exp(scores[a] - top) if scores[a] > -np.inf else 0.0
         total += out[a]
+    inverse = 1.0 / total
     for a in range(scores.shape[0]):
-        out[a] /= total
+        out[a] *= inverse
 
 
 @njit(cache=True, error_model="numpy")
-def gumbel_root(tree, lanes, b, knobs, schedule, q):
-    """Sequential halving: among the actions whose visit count is due, the best by noise + log prior + σ(q).
+def gumbel_root(edge_visits, edge_value, edge_proven, prior, log_prior, net_value, noise, base, due, knobs, q):
+    """Sequential halving: among the actions whose visit count is ``due``, the best by noise + log prior + σ(q).
 
-    ``schedule`` [budget] is the visit count that is due at each simulation (``visit_schedule``).
+    ``base`` [A] are visits inherited from tree reuse, which do not count; ``due`` is from ``visit_schedule``.
     """
-    completed_values(tree, b, 0, knobs, q)
-    edge_visits, edge_proven = tree.edge_visits[b, 0], tree.edge_proven[b, 0]
-    log_prior, prior = tree.log_prior[b, 0], tree.prior[b, 0]
-    noise, base = lanes.noise[b], lanes.base[b]
-    due = schedule[lanes.done[b]]
+    completed_values(0, edge_visits, edge_value, edge_proven, prior, net_value, knobs, q)
     best, best_score = -1, -np.inf
     spare, spare_score = -1, -np.inf  # proofs can empty the halving's bracket; then any move that is not lost
     for a in range(q.shape[0]):
-        if prior[a] == 0.0 or edge_proven[a] == PROVEN_LOSS:
+        if prior[0, a] == 0.0 or edge_proven[0, a] == PROVEN_LOSS:
             continue
-        score = noise[a] + log_prior[a] + q[a]
-        if edge_visits[a] - base[a] == due and (best < 0 or score > best_score):
+        score = noise[a] + log_prior[0, a] + q[a]
+        if edge_visits[0, a] - base[a] == due and (best < 0 or score > best_score):
             best, best_score = a, score
         if spare < 0 or score > spare_score:
             spare, spare_score = a, score
     if best >= 0:
         return best
-    return spare if spare >= 0 else most_likely(prior)
+    return spare if spare >= 0 else most_likely(prior[0])
 
 
 @njit(cache=True, error_model="numpy")
-def gumbel_interior(tree, b, node, knobs, q, policy):
+def gumbel_interior(node, edge_visits, edge_value, edge_proven, prior, log_prior, net_value, visits, knobs, q, policy):
     """Deterministic choice that makes visits follow the improved policy (Danihelka et al. 2022, equation 14)."""
-    completed_values(tree, b, node, knobs, q)
-    edge_visits, edge_proven = tree.edge_visits[b, node], tree.edge_proven[b, node]
-    log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
-    count = 0
+    completed_values(node, edge_visits, edge_value, edge_proven, prior, net_value, knobs, q)
     for a in range(q.shape[0]):
-        closed = prior[a] == 0.0 or edge_proven[a] == PROVEN_LOSS
-        count += not closed
-        q[a] = -np.inf if closed else log_prior[a] + q[a]
-    if count == 0:  # only without the solver, which would have proven the node
-        return most_likely(prior)
+        closed = prior[node, a] == 0.0 or edge_proven[node, a] == PROVEN_LOSS
+        q[a] = -np.inf if closed else log_prior[node, a] + q[a]
     softmax(q, policy)
-    total = tree.visits[b, node]  # the sum of the edges' visits, and 1 for the node's own evaluation
+    share = 1.0 / visits[node]  # visits: the sum of the edges' visits, and 1 for the node's own evaluation
     best, best_score = -1, -np.inf
     for a in range(q.shape[0]):
         if q[a] == -np.inf:
             continue
-        score = policy[a] - edge_visits[a] / total
+        score = policy[a] - edge_visits[node, a] * share
         if best < 0 or score > best_score:
             best, best_score = a, score
-    return best
+    # Without the solver, a node whose actions all lose is not proven and may come here.
+    return best if best >= 0 else most_likely(prior[node])
 
 
 @njit(cache=True, error_model="numpy")
@@ -184,7 +176,9 @@ def root_decision(tree, lanes, b, knobs, policy, q):
     log_prior, prior, noise, base = tree.log_prior[b, 0], tree.prior[b, 0], lanes.noise[b], lanes.base[b]
     proven = tree.proven[b, 0]
     only = proven if proven in (PROVEN_WIN, PROVEN_DRAW) else UNPROVEN
-    completed_values(tree, b, 0, knobs, q)
+    completed_values(
+        0, tree.edge_visits[b], tree.edge_value[b], tree.edge_proven[b], tree.prior[b], tree.net_value[b], knobs, q
+    )
     lost = True
     for a in range(prior.shape[0]):
         if prior[a] > 0.0 and edge_proven[a] != PROVEN_LOSS:

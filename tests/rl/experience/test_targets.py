@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ WIN, DRAW, LOSS = np.eye(3, dtype=np.float32)
 EXACT = {PROVEN_WIN: WIN, PROVEN_DRAW: DRAW, PROVEN_LOSS: LOSS}
 
 
-def record(outcome: int, length: int, **fields: np.ndarray) -> GameRecord:
+def record(outcome: int, length: int, **fields: Any) -> GameRecord:
     """A game of ``length`` moves in which the search proved nothing and decided everything."""
     values = np.random.default_rng(length).dirichlet(np.ones(3), length).astype(np.float32)
     plain = GameRecord(
@@ -153,5 +154,5 @@ def test_rows_are_the_fully_searched_positions(name: str) -> None:
         assert (rows["state"] == states[full]).all()
         assert (rows["policy"] == played.policy[full]).all()
         assert (rows["version"] == played.weights_version[full]).all()
-        wanted = [slow_target(played, states[:, TO_MOVE], t, 0.35) for t in full]
+        wanted = [slow_target(played, states[:, TO_MOVE], int(t), 0.35) for t in full]
         np.testing.assert_allclose(rows["wdl"], np.reshape(wanted, (-1, 3)), atol=1e-6)

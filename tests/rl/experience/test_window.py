@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -42,7 +43,7 @@ class Stream:
         return records
 
 
-def window(seed: int = 0, symmetries: bool = False, game: Game = GAME, **fields: float) -> ReplayWindow:
+def window(seed: int = 0, symmetries: bool = False, game: Game = GAME, **fields: Any) -> ReplayWindow:
     return ReplayWindow(game, ExperienceConfig.model_validate({"min_rows": 1} | fields), seed, symmetries)
 
 
@@ -209,7 +210,7 @@ def assert_same_batches(a: ReplayWindow, b: ReplayWindow) -> None:
 
 @pytest.mark.parametrize("before", [1, 8, 30, 120])  # games: hardly anything, about full, grown, at its largest
 def test_a_restored_window_draws_and_grows_as_if_never_interrupted(before: int) -> None:
-    fields = {"window": 25, "window_exponent": 0.8, "max_rows": 200}
+    fields: dict[str, Any] = {"window": 25, "window_exponent": 0.8, "max_rows": 200}
     stream = Stream()
     whole = window(seed=5, symmetries=True, **fields)
     whole.add(stream.games(before))

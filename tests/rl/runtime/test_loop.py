@@ -21,9 +21,7 @@ STEPS = 60
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("config")
-    return write_config(
-        folder / "small.yaml", mode="sync", learner_steps=STEPS, checkpoint_minutes=0.001, sync_moves=3
-    )
+    return write_config(folder / "small.yaml", mode="sync", learner_steps=STEPS, checkpoint_minutes=0.001, sync_moves=3)
 
 
 @pytest.fixture(scope="module")

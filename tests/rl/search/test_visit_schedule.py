@@ -15,7 +15,7 @@ def halving(considered: int, simulations: int) -> list[int]:
     """Run the algorithm on actions 0, 1, ... of which the lower is always the better; the visit count that each
     simulated action had before."""
     visits: Counter[int] = Counter()
-    counts = []
+    counts: list[int] = []
     survivors = list(range(considered))
     phases = max(1, math.ceil(math.log2(considered)))
     while True:
