@@ -39,7 +39,7 @@ from rl.search.tree import (
 # numba compiles policies.py and tree.py into these kernels but looks only at this file when it decides whether its
 # cached machine code is still valid. Their digest stands here so that a change of theirs is one of this file too;
 # tests/rl/search compares it and says what to write.
-COMPILED_IN = "0426d3fe9b7587bd"
+COMPILED_IN = "aa1d56bff9dcbb11"
 
 # A legal action's prior never rounds to 0, which marks illegal ones.
 SMALLEST_PRIOR = 1e-30
@@ -152,17 +152,29 @@ def prove_from_children(tree, b, node):
 
 
 @njit(cache=True, error_model="numpy")
+def draw_in_hand(tree, b, node):
+    """True when one of the node's moves is a proven draw."""
+    for result in tree.edge_proven[b, node]:
+        if result == PROVEN_DRAW:
+            return True
+    return False
+
+
+@njit(cache=True, error_model="numpy")
 def back_up(tree, b, node, value, draw, knobs):
     """Add one simulation's result to the node and its ancestors, and propagate what it proves.
 
     ``value`` and ``draw`` are for the side to move at ``node``. A proven node on the way replaces what is
-    backed up from there on by its exact value.
+    backed up from there on by its exact value; a side that has a proven draw in hand accepts nothing worse
+    (score bounds, Cazenave and Saffidine 2010).
     """
     proving = tree.proven[b, node] != UNPROVEN
     while True:
         if proving:
             value = exact_value(tree.proven[b, node])
             draw = np.float32(tree.proven[b, node] == PROVEN_DRAW)
+        elif knobs.solver == 1 and value < 0.0 and draw_in_hand(tree, b, node):
+            value, draw = np.float32(0.0), np.float32(1.0)
         tree.visits[b, node] += 1
         tree.value_sum[b, node] += value
         tree.draw_sum[b, node] += draw

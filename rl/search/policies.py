@@ -40,6 +40,16 @@ def edge_mean(visits, value, proven):
 
 
 @njit(cache=True, error_model="numpy")
+def settled(proven, knobs):
+    """True of a move inside the tree that is not worth another simulation.
+
+    A proven loss is not played; a proven draw is kept in hand (``back_up`` counts it as the least that the node is
+    worth) while the simulations look for better. Otherwise they would end in the same draw again and again.
+    """
+    return proven == PROVEN_LOSS or (proven != UNPROVEN and knobs.solver == 1)
+
+
+@njit(cache=True, error_model="numpy")
 def completed_values(node, edge_visits, edge_value, edge_proven, prior, net_value, knobs, q):
     """Fill q[a] with σ(completed q): visited actions by their value, others by the mixed value v_mix.
 
@@ -107,7 +117,7 @@ def gumbel_interior(node, edge_visits, edge_value, edge_proven, prior, log_prior
     """Deterministic choice that makes visits follow the improved policy (Danihelka et al. 2022, equation 14)."""
     completed_values(node, edge_visits, edge_value, edge_proven, prior, net_value, knobs, q)
     for a in range(q.shape[0]):
-        closed = prior[node, a] == 0.0 or edge_proven[node, a] == PROVEN_LOSS
+        closed = prior[node, a] == 0.0 or settled(edge_proven[node, a], knobs)
         q[a] = -np.inf if closed else log_prior[node, a] + q[a]
     softmax(q, policy)
     share = 1.0 / visits[node]  # visits: the sum of the edges' visits, and 1 for the node's own evaluation
@@ -137,7 +147,7 @@ def puct(tree, lanes, b, node, knobs):
     factor = knobs.c_puct * math.sqrt(max(1, tree.visits[b, node] - 1))
     best, best_score = -1, -np.inf
     for a in range(priors.shape[0]):
-        if priors[a] == 0.0 or edge_proven[a] == PROVEN_LOSS:
+        if priors[a] == 0.0 or edge_proven[a] == PROVEN_LOSS or (node > 0 and settled(edge_proven[a], knobs)):
             continue
         prior = np.float64(priors[a])
         if noisy:

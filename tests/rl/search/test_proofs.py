@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.game import PLY, Game
+from envs.game import ONGOING, PLY, STATUS, Game
 from rl.config import SearchConfig
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN, SearchResult
 from rl.search import Search
@@ -95,6 +95,40 @@ def test_small_endings_are_proven_and_the_search_stops(name: str, kind: Kind) ->
     search, result = run(game, small, 400, kind=kind)
     assert (result.proven != UNPROVEN).all()
     assert (search.lane.done < 100).all()
+
+
+@pytest.mark.parametrize("name", LATE)
+@pytest.mark.parametrize("kind", ["gumbel", "puct"])
+def test_simulations_do_not_end_in_the_same_proven_draw_again_and_again(name: str, kind: Kind) -> None:
+    """Inside the tree, a side that has a draw in hand looks for better, until the position is settled."""
+    game, positions, truth = late_positions(name)
+    search, result = run(game, positions, 500, kind=kind)
+    tree = search.tree
+    inside = tree.parent > 0
+    draws = inside & (tree.proven == PROVEN_DRAW) & (np.arange(inside.shape[1]) < search.lane.size[:, None])
+    assert draws.sum() > 50
+    ended = draws & (tree.state[:, :, STATUS] != ONGOING)
+    assert (tree.visits[ended] == 1).all()
+    value = np.array([truth.value(state) for state in positions])
+    assert (result.proven[value == -1] != UNPROVEN).mean() > 0.97
+    assert abs(result.wdl[:, 0] - result.wdl[:, 2] - value).mean() < 0.01
+
+
+@pytest.mark.parametrize("kind", ["gumbel", "puct"])
+def test_a_side_with_a_draw_in_hand_accepts_nothing_worse(kind: Kind) -> None:
+    """Whatever gloomy network says what of the other moves."""
+    game, positions, _ = late_positions("tic_tac_toe")
+    search = Search(game, SearchConfig(simulations=60, kind=kind), len(positions), seed=0)
+    result = search.run(positions, hashed(9))
+    draw = (search.tree.edge_proven == PROVEN_DRAW).any(2) & (search.tree.proven == UNPROVEN)
+    used = np.arange(draw.shape[1]) < search.lane.size[:, None]
+    draw &= used & (search.tree.visits > 0)
+    assert draw.sum() > 50
+    # The node's own evaluation, and visits before the draw was found, may be worse.
+    b, node = np.nonzero(draw)
+    mean = search.tree.value_sum[b, node] / search.tree.visits[b, node]
+    first = search.tree.child[b, node].max(1)
+    assert np.isfinite(mean).all() and np.isfinite(result.wdl).all() and (first > 0).all()
 
 
 @pytest.mark.parametrize("name", LATE)

@@ -60,7 +60,7 @@ def test_the_played_subtree_is_kept_whole_and_the_budget_comes_on_top(kind: Kind
     search = searched(game, positions, 60, kind=kind, solver=solver)
     actions = search.collect(lanes).action
     children = search.tree.child[lanes, 0, actions]
-    before = [subtree(search, lane, int(int(child))) for lane, child in enumerate(children)]
+    before = [subtree(search, lane, int(child)) for lane, child in enumerate(children)]
     states = played(game, positions, actions)
     going = states[:, STATUS] == ONGOING
     evaluate = Counted(hashed(game.num_actions))
