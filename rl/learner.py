@@ -165,8 +165,10 @@ class Learner:
             if value.shape == parameter.shape:
                 # In memory as the parameter is: fused optimisers pair them up by address, whatever their strides,
                 # and files hold every array row-major, whereas kernels lie channels last.
-                value = torch.empty_like(parameter, requires_grad=False).copy_(value)
-            saved.setdefault(int(index), {})[name] = value
+                placed = torch.empty_like(parameter, requires_grad=False).copy_(value)
+            else:
+                placed = value  # a counter
+            saved.setdefault(int(index), {})[name] = placed
         moments = "exp_avg" if self.config.optimizer == "adamw" else "momentum_buffer"
         if not all(moments in state for state in saved.values()):
             log.info("the checkpoint is of another optimizer than %s, which begins anew", self.config.optimizer)

@@ -74,9 +74,7 @@ class ActorProcess:
         report.games.clear()
         return (report, summarise(games)), games
 
-    def play_in_step(self, weights: Weights | None, moves: int) -> SelfPlayReport:
-        if weights is not None:
-            self.worker.use(weights)
+    def play_in_step(self, moves: int) -> SelfPlayReport:
         return self.worker.play(moves)
 
     def state(self) -> tuple[Tensors, dict]:
@@ -156,15 +154,13 @@ class RayActors:
             RayActor.options(num_gpus=placed.actor_gpus).remote(config, actor_seed(config.seed, i))
             for i in range(placed.actors)
         ]
-        self._new: Any = None
 
     def use(self, weights: Weights) -> None:
-        self._new = ray.put(weights)
+        stored = ray.put(weights)
+        ray.get([a.use.remote(stored) for a in self.actors])
 
     def play(self, moves: int) -> list[SelfPlayReport]:
-        calls = [a.play_in_step.remote(self._new, moves) for a in self.actors]
-        self._new = None
-        return ray.get(calls)
+        return ray.get([a.play_in_step.remote(moves) for a in self.actors])
 
     def state(self) -> list[tuple[Tensors, dict]]:
         return ray.get([a.state.remote() for a in self.actors])

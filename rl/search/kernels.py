@@ -154,10 +154,10 @@ def prove_from_children(tree, b, node):
 @njit(cache=True, error_model="numpy")
 def draw_in_hand(tree, b, node):
     """True when one of the node's moves is a proven draw."""
+    found = False
     for result in tree.edge_proven[b, node]:
-        if result == PROVEN_DRAW:
-            return True
-    return False
+        found |= result == PROVEN_DRAW
+    return found
 
 
 @njit(cache=True, error_model="numpy")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 import rl.runtime
 from rl.cli import app
-from rl.runtime.checkpoint import CheckpointError
+from rl.runtime.checkpoint import CheckpointError, StorageError
 from tests.rl.agents_for_tests import save_random_agent, small_config
 
 
@@ -160,12 +160,12 @@ def test_a_full_disk_is_no_fault_of_the_input(config: Path, tmp_path: Path, monk
     assert len(result.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("cause", "status"), [(OSError(errno.ENOSPC, "full"), 1), (RuntimeError("damaged"), 2)])
+@pytest.mark.parametrize(("kind", "status"), [(StorageError, 1), (CheckpointError, 2)])
 def test_a_checkpoint_that_fails_ends_the_run_in_one_line(
-    cause: Exception, status: int, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: type[CheckpointError], status: int, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def failing(*args: object, **options: object) -> None:
-        raise CheckpointError("the checkpoint of step 5 failed") from cause
+        raise kind("the checkpoint of step 5 failed")
 
     monkeypatch.setattr(rl.runtime, "train", failing)
     result = fuseki("train", config, "--run-dir", tmp_path / "run", "--serial")

@@ -1,9 +1,8 @@
 """The whole cycle learns: tic-tac-toe by self-play, held against the exact value of every position.
 
-Measured: an untrained network plays 57 to 61 % of the positions right and knows the value of 14 to 60 %. Thresholds are
-below what these budgets gave (policy 97.2 to 98.9 %, value 87 to 92 %, over three seeds each), and above what broken
-learners reach: value targets with the wrong sign give 96 % (with proofs) or 91 % (without) and 20 to 24 %, uniform
-policy targets 58 %, a learning rate of 0 what an untrained network has.
+Measured over five seeds: the policy plays 97.3 to 98.7 % of the positions right, and the value is right in 89 to 93 %.
+An untrained network has 57 to 61 % and 14 to 60 %. Broken learners reach, at best: value targets of the wrong sign 96 %
+and 24 %, uniform policy targets 58 % and 90 %, a learning rate of 0 what an untrained network has.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from rl.search import Search
 from rl.trainer import Trainer
 from tests.rl.small import small_config
 
-STEPS = 240
+STEPS = 300
 
 
 @pytest.mark.parametrize(
@@ -57,5 +56,5 @@ def test_self_play_learns_tic_tac_toe(encoder: dict[str, Any], search: dict[str,
     assert worker.evaluator.version == STEPS
     network = Search(trainer.game, config.search, 256, seed=0).run(truth.states, worker.evaluator, simulations=0)
     believed = 1 - network.wdl.argmax(1)  # 1 won, 0 drawn, -1 lost, as in the truth set
-    assert truth.accuracy(network.action) > 0.965
-    assert (believed == truth.values()).mean() > 0.83
+    assert truth.accuracy(network.action) > 0.96
+    assert (believed == truth.values()).mean() > 0.85

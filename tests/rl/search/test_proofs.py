@@ -13,7 +13,16 @@ from envs.game import ONGOING, PLY, STATUS, Game
 from rl.config import SearchConfig
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN, SearchResult
 from rl.search import Search
-from tests.rl.search.fake_networks import Counted, Kind, Truth, constant, drawn_board, hashed, random_positions
+from tests.rl.search.fake_networks import (
+    Counted,
+    Kind,
+    Truth,
+    constant,
+    drawn_board,
+    hashed,
+    random_positions,
+    to_the_end,
+)
 from tests.rl.search.two_stones import two_stones
 
 VALUE = {PROVEN_LOSS: -1, PROVEN_DRAW: 0, PROVEN_WIN: 1}
@@ -116,19 +125,22 @@ def test_simulations_do_not_end_in_the_same_proven_draw_again_and_again(name: st
 
 @pytest.mark.parametrize("kind", ["gumbel", "puct"])
 def test_a_side_with_a_draw_in_hand_accepts_nothing_worse(kind: Kind) -> None:
-    """Whatever gloomy network says what of the other moves."""
-    game, positions, _ = late_positions("tic_tac_toe")
-    search = Search(game, SearchConfig(simulations=60, kind=kind), len(positions), seed=0)
-    result = search.run(positions, hashed(9))
-    draw = (search.tree.edge_proven == PROVEN_DRAW).any(2) & (search.tree.proven == UNPROVEN)
-    used = np.arange(draw.shape[1]) < search.lane.size[:, None]
-    draw &= used & (search.tree.visits > 0)
-    assert draw.sum() > 50
-    # The node's own evaluation, and visits before the draw was found, may be worse.
-    b, node = np.nonzero(draw)
-    mean = search.tree.value_sum[b, node] / search.tree.visits[b, node]
-    first = search.tree.child[b, node].max(1)
-    assert np.isfinite(mean).all() and np.isfinite(result.wdl).all() and (first > 0).all()
+    """Whoever is to move believes to win, so that the second simulation tells the side with the draw that it loses."""
+    game = envs.make("connect_four")
+    knobs: dict[str, Any] = {"max_considered": 1} if kind == "gumbel" else {"c_puct": 1e-6}
+    search = Search(game, SearchConfig(simulations=2, kind=kind, **knobs), 1, seed=0)
+    search.start(np.arange(1), game.initial_state()[None], 2)
+    evaluate = constant(7, wdl=(1, 0, 0), logits=[0, 0, 0, 9, 0, 0, 0])
+    to_the_end(search, evaluate, steps=2)  # the root and its child, node 1
+    tree = search.tree
+    tree.edge_proven[0, 1, 3] = PROVEN_DRAW
+    tree.edge_value[0, 0, 3] = 1  # so that PUCT comes back here rather than trying another column
+    to_the_end(search, evaluate)
+    assert tree.edge_visits[0, 0, 3] == 2
+    assert tree.edge_visits[0, 1].sum() == 1 and tree.edge_visits[0, 1, 3] == 0  # not into the draw
+    assert tree.edge_value[0, 1].sum() == -1  # what the move is worth is not embellished
+    assert (tree.value_sum[0, 1], tree.draw_sum[0, 1]) == (1 + 0, 0 + 1)
+    assert (tree.value_sum[0, 0], tree.draw_sum[0, 0]) == (1 - 1 + 0, 0 + 0 + 1)
 
 
 @pytest.mark.parametrize("name", LATE)
