@@ -166,10 +166,10 @@ def test_no_simulations_is_the_network_alone(game: Game) -> None:
 @KINDS
 def test_exploration_noise_prefers_no_legal_move(kind: Kind) -> None:
     """Dirichlet noise is spread over legal moves alone, with alpha = total / their number; Gumbel noise is standard."""
-    positions = random_positions(FOUR, 1, (26, 26), seed=1).repeat(4000, 0)
+    positions = random_positions(FOUR, 1, (36, 36), seed=1).repeat(4000, 0)
     legal = FOUR.legal_mask(positions[0])
     count = legal.sum()
-    assert 1 < count < 7
+    assert 1 < count < 5
     search = Search(FOUR, SearchConfig(kind=kind, dirichlet_total=3.0), len(positions), seed=0)
     search.start(np.arange(len(positions)), positions, 8, explore=True)
     noise = search.lane.noise[:, legal].astype(np.float64)

@@ -79,6 +79,9 @@ def test_what_is_proven_is_true(name: str, kind: Kind, lookahead: bool) -> None:
 def test_a_lost_move_is_avoided_while_there_is_another(name: str, kind: Kind, solver: bool) -> None:
     game, positions, _ = late_positions(name)
     search, result = run(game, positions, 40, kind=kind, lookahead=True, solver=solver)
+    tree = search.tree
+    b, node = np.nonzero(np.arange(tree.parent.shape[1]) < search.lane.size[:, None])
+    assert (tree.prior[b, tree.parent[b, node], tree.action[b, node]] > 0)[node > 0].all(), "an illegal move"
     lost = search.tree.edge_proven[:, 0] == PROVEN_LOSS
     legal = search.tree.prior[:, 0] > 0
     hopeless = (lost | ~legal).all(1)
