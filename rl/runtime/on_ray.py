@@ -243,8 +243,8 @@ class Driver:
         """A checkpoint by the learner, which has everything that matters."""
         try:
             ray.get(self.learner.checkpoint.remote(str(self.session.checkpoints), self.session.book()))
-        except PROCESS_LOST:
-            self._recover_learner()
+        except PROCESS_LOST as error:
+            self._replace(Call("train", 0), error)
         self.session.checkpoint_done()
 
     def finish(self) -> None:

@@ -181,7 +181,7 @@ def test_without_symmetries_rows_stay_as_they_are() -> None:
 
 def test_reuse_rule() -> None:
     stream = Stream()
-    ours = window(min_rows=60, reuse=2.5)
+    ours = window(min_rows=60, reuse=2.5, window=20, window_exponent=0.0)  # rows that have left the window count too
     while ours.total < 60:
         assert ours.trainable_rows == 0
         ours.add(stream.games(1))

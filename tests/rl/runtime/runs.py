@@ -54,7 +54,7 @@ def kill_group(process: subprocess.Popen[str]) -> None:
     process.communicate()
 
 
-def wait_until(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 90) -> None:
+def wait_until(condition: Callable[[], object], process: subprocess.Popen[str], seconds: float = 150) -> None:
     """Wait for the condition while the process lives."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -32,7 +32,7 @@ def steps(run_dir: Path) -> int:
     return int(rows(run_dir)[-1]["learner_steps"]) if rows(run_dir) else 0
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_deaths_of_actor_learner_and_everything(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     config = write_config(tmp_path / "small.yaml", learner_steps=100_000, checkpoint_minutes=0.03, actors=2)
