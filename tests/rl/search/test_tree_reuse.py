@@ -171,5 +171,7 @@ def test_long_games_stay_within_the_memory(kind: Kind, lookahead: bool, sharpnes
         lanes = np.setdiff1d(lanes, done[~going])
         budgets = rng.choice([10, 40], going.sum(), p=[0.2, 0.8]).astype(np.int32)
         search.continue_after(done[going], actions[going], states[done[going]], budgets, explore=True)
+        # A search makes at most one node a simulation. Said before it runs: compiled code checks no bounds.
+        assert (search.lane.size[done[going]] + budgets <= capacity).all()
     assert moves > 100
     assert largest > 42, "no subtree was ever kept"
