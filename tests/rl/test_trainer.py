@@ -109,6 +109,16 @@ def test_measures_are_means_over_the_steps_and_the_lag_its_maximum() -> None:
     assert means["learner/loss"] > 0
 
 
+def test_rows_are_turned_around_only_where_the_config_says_so() -> None:
+    images = []
+    for symmetries in (False, True):
+        ours = trainer(symmetries=symmetries)
+        ours.add(random_records(ours.game, 1, seed=3))
+        batch = ours.window.sample(200)
+        images.append(len({planes.tobytes() for planes in batch.planes}))
+    assert images[0] == ours.window.total < images[1]
+
+
 @pytest.mark.parametrize("changed", [{"reuse": 0.5}, {"run": {"learner_steps": 3}}])
 def test_a_smaller_allowance_on_resume_is_no_negative_one(changed: dict[str, Any]) -> None:
     before = trainer()

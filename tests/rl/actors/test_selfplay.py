@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import math
 from collections import Counter
@@ -14,7 +15,10 @@ import pytest
 import envs
 from envs.game import ONGOING, PLY, STATUS, Game, outcome
 from rl.actors import SelfPlay
+from rl.config import SearchConfig
+from rl.experience.targets import replay
 from rl.records import Evaluation, GameRecord, SelfPlayReport
+from rl.search import Search
 from tests.rl.search.fake_networks import constant, hashed
 from tests.rl.search.two_stones import two_stones
 from tests.rl.small import small_config
@@ -186,6 +190,29 @@ def test_random_moves_are_uniform_over_the_legal_ones() -> None:
     assert chi_square(second, np.full(8, 1 / 8)) < ONE_IN_1000[7]
 
 
+def test_each_game_draws_for_itself_whether_a_move_is_random() -> None:
+    ours = selfplay(FOUR, games=64, random_move=0.5)
+    ours.play(Fake(FOUR), moves=64)  # all first moves at once
+    assert ours.length.tolist() == [1] * 64
+    assert_share(ours.off_policy[:, 0].sum(), 64, 0.5)
+
+
+def test_what_the_search_found_is_recorded() -> None:
+    # PUCT without noise is deterministic: asked again, it finds the same.
+    config = SearchConfig(kind="puct", dirichlet_fraction=0.0, simulations=8)
+    ours = selfplay(search=config.model_dump(), random_opening_plies=3)
+    records = ours.play(Fake(TOE), moves=200).games
+    moves = [(state, record, t) for record in records for t, state in enumerate(replay(TOE, record))]
+    assert len(moves) > 100
+    again = Search(TOE, config, 16, seed=1).run(np.stack([state for state, _, _ in moves]), Fake(TOE))
+    for i, (_, record, t) in enumerate(moves):
+        assert record.actions[t] == again.action[i]
+        assert (record.policy[t] == again.policy[i]).all()
+        assert (record.wdl[t] == again.wdl[i]).all()
+        assert record.proven[t] == again.proven[i]
+    assert (again.policy != again.prior).any() and (again.proven > 0).any()
+
+
 def test_sampled_plies_are_drawn_from_the_improved_policy() -> None:
     # PUCT without noise is deterministic, so that all games share the first policy.
     search = {"kind": "puct", "dirichlet_fraction": 0.0, "simulations": 32}
@@ -211,9 +238,14 @@ def test_openings_have_every_length_up_to_the_limit() -> None:
     assert len({record.start.tobytes() for record in report.games}) > 100
 
 
-@pytest.mark.timeout(60)
-def test_openings_longer_than_any_game_are_drawn_again() -> None:
-    report = selfplay(random_opening_plies=30).play(Fake(TOE), moves=200)
+def test_openings_longer_than_any_game_are_drawn_again(capfd: pytest.CaptureFixture[str]) -> None:
+    # Compiled code that runs for ever hears no signal and lets no other thread run; this timer needs neither.
+    with capfd.disabled():  # so that its traceback is seen
+        faulthandler.dump_traceback_later(60, exit=True)
+        try:
+            report = selfplay(random_opening_plies=30).play(Fake(TOE), moves=200)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
     assert {int(record.start[PLY]) for record in report.games} >= {0, 1, 2, 3, 4}
 
 
@@ -264,5 +296,9 @@ def test_one_seed_repeats_and_another_does_not() -> None:
 
 
 def test_games_differ_from_each_other() -> None:
-    report = selfplay(FOUR).play(Fake(FOUR), moves=700)
+    ours = selfplay(FOUR)
+    ours.play(Constant(FOUR), moves=LANES)  # all moves are worth the same, so that the noise decides
+    assert ours.length.tolist() == [1] * LANES
+    assert len(set(ours.actions[:, 0].tolist())) > 1
+    report = ours.play(Fake(FOUR), moves=700)
     assert len({tuple(record.actions.tolist()) for record in report.games}) > 2 * LANES

@@ -11,7 +11,7 @@ import torch
 import envs
 from rl.actors import worker as module
 from rl.actors.worker import LOCKSTEP_FORMAT, LOCKSTEP_GAMES, SelfPlayWorker, actor_seed
-from rl.config import Config
+from rl.config import Config, InferenceConfig
 from rl.nets import build
 from rl.records import Weights
 from tests.rl.small import small_config
@@ -73,7 +73,8 @@ def test_new_weights_are_used_at_once() -> None:
 
 
 def test_a_restored_actor_goes_on_as_if_never_interrupted() -> None:
-    whole = SelfPlayWorker(config(), seed=1)
+    pinned = InferenceConfig(format="bfloat16-nchw")
+    whole = SelfPlayWorker(config().model_copy(update={"inference": pinned}), seed=1)
     newest = weights(whole.config, version=5)
     whole.use(weights(whole.config))
     whole.play(moves=5)
@@ -82,6 +83,8 @@ def test_a_restored_actor_goes_on_as_if_never_interrupted() -> None:
     tensors, state = whole.state()
     restored = SelfPlayWorker(config("auto"), seed=2)
     restored.restore(newest, tensors, json.loads(json.dumps(state)))
+    assert restored.evaluator is not None
+    assert (restored.evaluator.format, restored.evaluator.timings) == ("bfloat16-nchw", {})
     a, b = whole.play(moves=20), restored.play(moves=20)
     assert (a.moves, a.evaluations) == (b.moves, b.evaluations)
     assert len(a.games) == len(b.games) > 10

@@ -79,6 +79,18 @@ def test_the_root_value_is_the_mean_of_all_evaluations_from_its_own_side(
 
 
 @KINDS
+@pytest.mark.parametrize(
+    ("board", "outcome"), [("X O X\nX O O\nO X .", (0, 1, 0)), ("X O O\nO O X\nX X .", (1, 0, 0))], ids=["draw", "win"]
+)
+def test_ended_games_count_as_what_they_are(kind: Kind, board: str, outcome: tuple[int, int, int]) -> None:
+    """One move is left, which ends the game; every simulation adds its outcome to the network's opinion."""
+    position = drawn_board(TOE, board)
+    search = Search(TOE, SearchConfig(kind=kind, solver=False), 1, seed=0)
+    result = search.run(position[None], constant(9, wdl=(0.5, 0.1, 0.4)), simulations=4)
+    assert result.wdl[0] == pytest.approx((np.array([0.5, 0.1, 0.4]) + 4 * np.array(outcome)) / 5, abs=1e-6)
+
+
+@KINDS
 @pytest.mark.parametrize("simulations", [0, 1, 5, 30])
 @pytest.mark.parametrize("logits", [0.0, EXTREME])
 def test_the_only_legal_move_gets_everything(kind: Kind, simulations: int, logits: object) -> None:

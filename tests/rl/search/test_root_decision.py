@@ -99,6 +99,15 @@ def test_gumbel_counts_the_visits_of_this_search_alone() -> None:
     assert decide("gumbel", visits, value, [U] * 7, inherited=[14, 0, 0, 0, 0, 0, 0]).action[0] == 1
 
 
+def test_what_is_proven_counts_as_proven_whatever_its_simulations_said() -> None:
+    visits, said = [5, 5, 5, 5, 0, 0, 0], [0.3, 0.3, -0.9, 0.3, 0, 0, 0]
+    found = decide("gumbel", visits, said, [U, U, D, U, U, U, U])
+    reference = decide("gumbel", visits, [0.3, 0.3, 0, 0.3, 0, 0, 0], [U] * 7)
+    np.testing.assert_array_equal(found.policy, reference.policy)
+    assert found.action_value[0, 2] == 0
+    assert found.action_value[0, 1] == pytest.approx(0.3)
+
+
 def test_puct_plays_the_most_visited_and_its_policy_is_the_share_of_visits() -> None:
     visits = [3, 8, 8, 2, 0, 0, 1]
     found = decide("puct", visits, [1, 0, 0, 0, 0, 0, 0], [U, U, U, D, U, U, U])

@@ -142,6 +142,24 @@ def test_where_nothing_is_worth_keeping_the_search_starts_afresh(kind: Kind, cas
 
 
 @KINDS
+def test_a_new_game_in_a_lane_inherits_nothing(kind: Kind) -> None:
+    positions = random_positions(FOUR, 10, (0, 8), seed=4)
+    lanes = np.arange(len(positions))
+    search = searched(FOUR, positions, 40, kind=kind, solver=False)
+    actions = search.collect(lanes).action
+    search.continue_after(lanes, actions, played(FOUR, positions, actions), 40, explore=True)
+    assert (search.tree.edge_visits[lanes, 0].sum(1) > 0).all()
+    to_the_end(search, hashed(7))
+    search.collect(lanes)
+    search.start(lanes, positions[::-1], 40)
+    to_the_end(search, hashed(7))
+    fresh = searched(FOUR, positions[::-1], 40, kind=kind, solver=False)
+    for lane in range(len(lanes)):
+        assert subtree(search, lane, 0) == subtree(fresh, lane, 0)
+    np.testing.assert_array_equal(search.collect(lanes).action, fresh.collect(lanes).action)
+
+
+@KINDS
 @pytest.mark.parametrize("lookahead", [False, True])
 @pytest.mark.parametrize("sharpness", [2.0, 60.0])
 def test_long_games_stay_within_the_memory(kind: Kind, lookahead: bool, sharpness: float) -> None:
