@@ -105,9 +105,11 @@ class Agent:
 
             # A format pinned for the training machine may not exist here. One position at a time gains little from
             # the choice, and an analysis should come out the same on every run.
-            config = self.config.inference.model_copy(update={"format": EXACT.name if batch_size == 1 else "auto"})
+            format = EXACT.name if batch_size == 1 else "auto"
             try:
-                evaluator = Evaluator(self.config.net, self.game, config, batch_size, device=self.device)
+                evaluator = Evaluator(
+                    self.config.net, self.game, self.config.inference, batch_size, device=self.device, format=format
+                )
                 evaluator.load(self.weights)
             except ValueError as error:
                 raise AgentError(f"agent {self.name!r} ({self.game.env_id}): {error}") from error

@@ -8,14 +8,13 @@ import numpy as np
 
 import envs
 from rl.actors.selfplay import SelfPlay
-from rl.config import Config, InferenceConfig
-from rl.inference import Evaluator
+from rl.config import Config
+from rl.inference import EXACT, Evaluator
 from rl.records import SelfPlayReport, Tensors, Weights
 
 log = logging.getLogger(__name__)
 
-LOCKSTEP_FORMAT = "float32-nchw"  # in sync mode nothing may depend on a measurement
-LOCKSTEP_GAMES = 64
+LOCKSTEP_GAMES = 64  # in sync mode nothing may depend on a measurement
 BATCH_CANDIDATES = (32, 64, 128, 256, 512, 1024, 2048)
 BATCH_SECONDS = 0.2  # timing of each candidate
 GOOD_ENOUGH = 0.9  # of the best throughput; fewer games at once finish sooner and lag less
@@ -49,27 +48,27 @@ class SelfPlayWorker:
 
     def _size(self, weights: Weights, games: int | None) -> tuple[Evaluator, int]:
         """An evaluator with the weights, and the number of games at once (measured where it is not given)."""
-        inference = self.config.inference
+        settled = None
         if self.config.run.mode == "sync":
-            if inference.format == "auto":
-                inference = inference.model_copy(update={"format": LOCKSTEP_FORMAT})
+            settled = EXACT.name if self.config.inference.format == "auto" else None
             games = games or LOCKSTEP_GAMES
         if games is not None:
-            return self._evaluator(inference, games, weights), games
-        first = self._evaluator(inference, BATCH_CANDIDATES[2], weights)
+            return self._evaluator(games, weights, settled), games
+        settled = self._evaluator(BATCH_CANDIDATES[2], weights).format
         speeds: dict[int, float] = {}
-        pinned = inference.model_copy(update={"format": first.format})
         for size in BATCH_CANDIDATES:
-            speeds[size] = self._evaluator(pinned, size, weights).bare_throughput(BATCH_SECONDS)
+            speeds[size] = self._evaluator(size, weights, settled).bare_throughput(BATCH_SECONDS)
             # Past the peak by two sizes, larger ones will not win, and each costs more to try.
             if size >= 4 * max(speeds, key=speeds.__getitem__):
                 break
         chosen = min(size for size, speed in speeds.items() if speed >= GOOD_ENOUGH * max(speeds.values()))
         log.info("%d games at once: positions/s by batch %s", chosen, {k: round(v) for k, v in speeds.items()})
-        return self._evaluator(pinned, chosen, weights), chosen
+        return self._evaluator(chosen, weights, settled), chosen
 
-    def _evaluator(self, inference: InferenceConfig, batch: int, weights: Weights) -> Evaluator:
-        evaluator = Evaluator(self.config.net, self.game, inference, batch, device=self.device)
+    def _evaluator(self, batch: int, weights: Weights, format: str | None = None) -> Evaluator:
+        """``format`` pins one; None leaves it to the config."""
+        inference = self.config.inference
+        evaluator = Evaluator(self.config.net, self.game, inference, batch, device=self.device, format=format)
         evaluator.load(weights)
         return evaluator
 
@@ -81,8 +80,7 @@ class SelfPlayWorker:
 
     def restore(self, weights: Weights, tensors: Tensors, state: dict) -> None:
         """Continue where ``state`` was taken, with the weights that were in use then."""
-        inference = self.config.inference.model_copy(update={"format": state["format"]})
-        self.evaluator = self._evaluator(inference, state["games"], weights)
+        self.evaluator = self._evaluator(state["games"], weights, state["format"])
         self.selfplay = SelfPlay(self.game, self.config, state["games"], self.seed)
         self.selfplay.load_state_dict(tensors, state["streams"])
 

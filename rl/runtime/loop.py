@@ -59,16 +59,15 @@ def run_lockstep(session: Session, actors: Actors) -> None:
     config = session.config
     trainer = Trainer(config)
     examiner = Examiner(config)
+    saved = session.restored
+    if saved is not None:
+        trainer.restore(saved.parts, saved.state)
     weights = trainer.weights()
-    if session.restored is not None:
-        parts, state = session.restored.parts, session.restored.state
-        trainer.restore(parts, state)
-        weights = trainer.weights()
-    in_flight = session.restored.state.get("actors", []) if session.restored else []
-    if session.restored and len(in_flight) == len(actors):
-        actors.restore(weights, [(session.restored.parts[f"actor-{i}"], s) for i, s in enumerate(in_flight)])
+    in_flight = saved.state.get("actors", []) if saved is not None else []
+    if saved is not None and len(in_flight) == len(actors):
+        actors.restore(weights, [(saved.parts[f"actor-{i}"], s) for i, s in enumerate(in_flight)])
     else:
-        if session.restored:
+        if saved is not None:
             session.progress.note(f"{len(in_flight)} actors were saved and {len(actors)} play now: new games begin")
         actors.use(weights)
         checkpoint(session, trainer, actors, weights)  # whatever happens, there is one to come back to

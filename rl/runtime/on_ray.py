@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, ObjectLostError, OwnerDiedError, RayActorError
+from ray.exceptions import ObjectLostError, RayActorError
 
 from rl.actors.worker import actor_seed
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
@@ -32,7 +32,7 @@ PLAY_SECONDS = 2.0  # length of one stretch of play: how long an actor goes with
 BACKLOG = 4  # publishing periods of allowed updates beyond which actors wait for the learner
 WAIT_SECONDS = 1.0  # the driver looks at the clock and at Ctrl-C this often
 MAX_RESTARTS_A_MINUTE = 20  # more than this is no accident: give up instead of looping
-PROCESS_LOST = (RayActorError, ActorDiedError, ActorUnavailableError, ObjectLostError, OwnerDiedError)
+PROCESS_LOST = (RayActorError, ObjectLostError)
 
 
 def run_async(session: Session) -> None:
@@ -93,8 +93,7 @@ class Driver:
         self.calls: dict[Any, Call] = {}
         self.lives = [0] * self.plan.actors
         self.restarts: list[float] = []  # times of all restarts
-        start = str(latest_checkpoint(session.checkpoints)) if session.restored else None
-        self.learner = self._new_learner(start)
+        self.learner = self._new_learner(session.restored_from)
         self.actors = [self._new_actor(i) for i in range(self.plan.actors)]
         self.examiner = self._new_examiner()
         self.learner_status: dict[str, float] = {}
@@ -119,7 +118,6 @@ class Driver:
         self.allowed, self.learner_status = answer["allowed"], answer["status"]
         self.published: Publisher[Published] = Publisher()  # a learner that fell back begins at an older version
         self.published.publish(Published(answer["version"], weights))
-        self.training = False
         self.held = [-1] * self.plan.actors  # the version that each actor has
 
     def wait_until_ready(self) -> None:
@@ -144,12 +142,11 @@ class Driver:
             for index in range(self.plan.actors):
                 if index not in busy:
                     self._play(index)
-        if not self.training and self.allowed > 0:
-            self.training = True
+        under_way = {c.kind for c in self.calls.values()}
+        if "train" not in under_way and self.allowed > 0:
             reply, weights = self.learner.train.remote(self.config.learner.publish_every, self.session.used())
             self.calls[reply] = Call("train", 0, weights)
-        examining = any(c.kind == "examine" for c in self.calls.values())
-        if self.session.examination_due() and not examining:
+        if self.session.examination_due() and "examine" not in under_way:
             self.session.examination_begun()
             self.calls[self.examiner.examine.remote(self.newest.weights)] = Call("examine", 0)
 
@@ -191,7 +188,6 @@ class Driver:
 
     def take_training(self, call: Call) -> None:
         reply, weights = call.aside
-        self.training = False
         self.allowed, self.learner_status = reply["allowed"], reply["status"]
         if reply["version"] > self.published.version:
             self.published.publish(Published(reply["version"], weights))
@@ -234,7 +230,7 @@ class Driver:
         self.calls = {r: c for r, c in self.calls.items() if c.kind not in ("add", "train")}
         ray.kill(self.learner)
         self.session.rewind(load_checkpoint(newest).state)
-        self.learner = self._new_learner(str(newest))
+        self.learner = self._new_learner(newest)
         self._first_weights()
 
     # Checkpoints and the end

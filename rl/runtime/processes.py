@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +54,6 @@ class ActorProcess:
         _threads(1)
         self.worker = SelfPlayWorker(config, seed)
 
-    def pid(self) -> int:
-        return os.getpid()
-
     def use(self, weights: Weights) -> int:
         self.worker.use(weights)
         return weights.version
@@ -94,9 +90,6 @@ class LearnerProcess:
         if checkpoint is not None:
             saved = load_checkpoint(checkpoint)
             self.trainer.restore(saved.parts, saved.state)
-
-    def pid(self) -> int:
-        return os.getpid()
 
     def add(self, games: list[GameRecord]) -> tuple[int, dict[str, float]]:
         """Take games in; returns the updates allowed now and the window's status."""
@@ -149,7 +142,6 @@ class RayActors:
     """Several actors in lock step, for ``loop.run_lockstep``."""
 
     def __init__(self, config: Config, placed: Plan):
-        self.config = config
         self.actors = [
             RayActor.options(num_gpus=placed.actor_gpus).remote(config, actor_seed(config.seed, i))
             for i in range(placed.actors)

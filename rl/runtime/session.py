@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import signal
 import threading
 import time
@@ -20,8 +19,6 @@ from rl.records import GameRecord, SelfPlayReport, Tensors, Weights
 from rl.runtime.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from rl.runtime.metrics import MetricsLog, trim
 from rl.runtime.progress import Progress
-
-log = logging.getLogger(__name__)
 
 # Sections that a resumed run may not change, since the shapes in its checkpoint depend on them.
 MUST_MATCH = ("env", "net")
@@ -52,6 +49,7 @@ class Session:
             raise ConfigError(f"there is no checkpoint to resume in {str(run_dir)!r}; leave out --resume to begin anew")
         if newest is not None and not resume:
             raise ConfigError(f"{str(run_dir)!r} holds a run already; add --resume or choose another --run-dir")
+        self.restored_from = newest
         self.restored: Checkpoint | None = None
         self.clock = Clock()
         if newest is not None:

@@ -13,9 +13,6 @@ from rl.config import Config, parse_config
 from rl.records import Weights
 from rl.weights import save_agent
 
-# On networks this small, a second thread costs far more than it brings as soon as the machine is busy.
-torch.set_num_threads(1)
-
 
 def small_config(env_id: str, **changes: Any) -> Config:
     net = {"encoder": {"kind": "mlp", "width": 16, "depth": 1}}

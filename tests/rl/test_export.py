@@ -19,15 +19,6 @@ onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Small tensors gain nothing from a second thread, and on a busy machine its waiting costs a factor of ten."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def new_net(encoder: dict, env_id: str = "connect_four"):
     torch.manual_seed(0)
     game = envs.make(env_id)

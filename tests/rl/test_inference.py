@@ -51,15 +51,6 @@ def answers(net: PolicyValueNet, planes: np.ndarray) -> tuple[np.ndarray, np.nda
     return logits.numpy(), wdl.softmax(1).numpy()
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Small tensors gain nothing from a second thread, and on a busy machine its waiting costs a factor of ten."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def planes() -> np.ndarray:
     return random_positions(GAME, 50, seed=3)[0]

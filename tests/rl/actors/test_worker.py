@@ -10,7 +10,7 @@ import torch
 
 import envs
 from rl.actors import worker as module
-from rl.actors.worker import LOCKSTEP_FORMAT, LOCKSTEP_GAMES, SelfPlayWorker, actor_seed
+from rl.actors.worker import LOCKSTEP_GAMES, SelfPlayWorker, actor_seed
 from rl.config import Config, InferenceConfig
 from rl.nets import build
 from rl.records import Weights
@@ -34,7 +34,7 @@ def test_in_lock_step_nothing_is_measured() -> None:
     ours = SelfPlayWorker(config("auto"), seed=0)
     ours.use(weights(ours.config))
     assert ours.evaluator is not None and ours.selfplay is not None
-    assert (ours.evaluator.format, ours.selfplay.games) == (LOCKSTEP_FORMAT, LOCKSTEP_GAMES)
+    assert (ours.evaluator.format, ours.selfplay.games) == ("float32-nchw", LOCKSTEP_GAMES)
     assert ours.evaluator.timings == {}
 
 

@@ -16,15 +16,6 @@ from rl.losses import alphazero_loss
 from rl.nets import build
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Small tensors gain nothing from a second thread, and on a busy machine its waiting costs a factor of ten."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def rows(n: int = 40, actions: int = 7, seed: int = 0) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     legal = rng.random((n, actions)) < 0.6

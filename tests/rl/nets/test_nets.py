@@ -66,15 +66,6 @@ def planes_of(game: Game, n: int = 5, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    """Small tensors gain nothing from a second thread, and on a busy machine its waiting costs a factor of ten."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
 
