@@ -99,7 +99,8 @@ class SelfPlayConfig(Section):
     full_search_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # playout-cap randomisation (Wu 2019, §3.1)
     fast_simulations: Positive = 8  # budget of the other searches, whose policies are not trained on
     sampled_plies: Annotated[int, Field(ge=0)] = 0  # opening plies whose move is drawn from the improved policy
-    random_opening_plies: Annotated[int, Field(ge=0)] = 0  # each game starts after 0 to this many random moves
+    random_opening_plies: Annotated[int, Field(ge=0)] = 0  # games start after 0 to this many random moves,
+    random_openings: Fraction = 1.0  # this share of them; the others from the initial position
     random_move: Fraction = 0.0  # chance that a searched move is replaced by a random one, for diverse positions
 
 

@@ -123,11 +123,12 @@ class SelfPlay:
         return records
 
     def _open(self, lanes: np.ndarray) -> None:
-        """New games, from positions up to ``random_opening_plies`` random moves away from the initial one."""
-        limit = self.config.selfplay.random_opening_plies
+        """New games, a share of them up to ``random_opening_plies`` random moves away from the initial position."""
+        play, root = self.config.selfplay, self.game.initial_state()
         openings = np.empty((len(lanes), self.game.state_size), np.int64)
-        root, actions = self.game.initial_state(), self.game.num_actions
-        random_openings(openings, limit, root, self.stream, actions, self.game.legal, self.game.play)
+        actions, rules = self.game.num_actions, (self.game.legal, self.game.play)
+        random_openings(openings, play.random_opening_plies, root, self.stream, actions, *rules)
+        openings[self.rng.random(len(lanes)) >= play.random_openings] = root
         self.state[lanes] = self.start[lanes] = openings
         self.length[lanes] = 0
 

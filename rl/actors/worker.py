@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 
 LOCKSTEP_GAMES = 64  # in sync mode nothing may depend on a measurement
 BATCH_CANDIDATES = (32, 64, 128, 256, 512, 1024, 2048)
-BATCH_SECONDS = 0.2  # timing of each candidate
-GOOD_ENOUGH = 0.9  # of the best throughput; fewer games at once finish sooner and lag less
+TRIAL_SECONDS = 0.3  # timing of each candidate
+GOOD_ENOUGH = 0.95  # of the best throughput; fewer games at once finish sooner and lag less
 
 
 class SelfPlayWorker:
@@ -35,7 +35,7 @@ class SelfPlayWorker:
         if self.evaluator is None:
             games = self.config.selfplay.games
             self.evaluator, chosen = self._size(weights, None if games == "auto" else games)
-            self.selfplay = SelfPlay(self.game, self.config, chosen, self.seed)
+            self.selfplay = self._games(chosen)
         else:
             self.evaluator.load(weights)
 
@@ -57,13 +57,23 @@ class SelfPlayWorker:
         settled = self._evaluator(BATCH_CANDIDATES[2], weights).format
         speeds: dict[int, float] = {}
         for size in BATCH_CANDIDATES:
-            speeds[size] = self._evaluator(size, weights, settled).bare_throughput(BATCH_SECONDS)
+            speeds[size] = self._trial(size, weights, settled)
             # Past the peak by two sizes, larger ones will not win, and each costs more to try.
             if size >= 4 * max(speeds, key=speeds.__getitem__):
                 break
         chosen = min(size for size, speed in speeds.items() if speed >= GOOD_ENOUGH * max(speeds.values()))
-        log.info("%d games at once: positions/s by batch %s", chosen, {k: round(v) for k, v in speeds.items()})
+        log.info("%d games at once: evaluations/s by number %s", chosen, {k: round(v) for k, v in speeds.items()})
         return self._evaluator(chosen, weights, settled), chosen
+
+    def _trial(self, games: int, weights: Weights, format: str) -> float:
+        """Evaluations/s of self-play itself: what a step costs beside the network matters most in small batches."""
+        evaluator, selfplay = self._evaluator(games, weights, format), self._games(games)
+        selfplay.play(evaluator, moves=1)  # what is compiled or allocated once; and the games part
+        report = selfplay.play(evaluator, moves=2**62, seconds=TRIAL_SECONDS)
+        return report.evaluations / report.seconds
+
+    def _games(self, count: int) -> SelfPlay:
+        return SelfPlay(self.game, self.config, count, self.seed)
 
     def _evaluator(self, batch: int, weights: Weights, format: str | None = None) -> Evaluator:
         """``format`` pins one; None leaves it to the config."""
@@ -81,7 +91,7 @@ class SelfPlayWorker:
     def restore(self, weights: Weights, tensors: Tensors, state: dict) -> None:
         """Continue where ``state`` was taken, with the weights that were in use then."""
         self.evaluator = self._evaluator(state["games"], weights, state["format"])
-        self.selfplay = SelfPlay(self.game, self.config, state["games"], self.seed)
+        self.selfplay = self._games(state["games"])
         self.selfplay.load_state_dict(tensors, state["streams"])
 
 

@@ -238,6 +238,12 @@ def test_openings_have_every_length_up_to_the_limit() -> None:
     assert len({record.start.tobytes() for record in report.games}) > 100
 
 
+def test_a_share_of_the_games_begins_at_the_initial_position() -> None:
+    report = selfplay(games=64, random_opening_plies=4, random_openings=0.5).play(Fake(TOE), moves=6000)
+    initial = sum(record.start[PLY] == 0 for record in report.games[:600])
+    assert_share(initial, 600, 0.5 + 0.5 / 5)  # some random openings have no move
+
+
 def test_openings_longer_than_any_game_are_drawn_again(capfd: pytest.CaptureFixture[str]) -> None:
     # Compiled code that runs for ever hears no signal and lets no other thread run; this timer needs neither.
     with capfd.disabled():  # so that its traceback is seen

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import envs
-from rl.actors import worker as module
 from rl.actors.worker import LOCKSTEP_GAMES, SelfPlayWorker, actor_seed
 from rl.config import Config, InferenceConfig
 from rl.nets import build
@@ -39,8 +38,8 @@ def test_in_lock_step_nothing_is_measured() -> None:
 
 
 def test_games_at_once_are_the_fewest_that_are_fast_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    speeds = {32: 10.0, 64: 80.0, 128: 91.0, 256: 100.0, 512: 99.0}  # larger ones are not tried
-    monkeypatch.setattr(module.Evaluator, "bare_throughput", lambda self, seconds: speeds[self.batch_size])
+    speeds = {32: 10.0, 64: 80.0, 128: 96.0, 256: 100.0, 512: 99.0}  # larger ones are not tried
+    monkeypatch.setattr(SelfPlayWorker, "_trial", lambda self, games, weights, format: speeds[games])
     ours = SelfPlayWorker(config("auto", {"minutes": 1}), seed=0)
     with pytest.raises(KeyError, match="1024"):
         ours.use(weights(ours.config))  # 512 is only twice the best so far
