@@ -1,8 +1,4 @@
-"""Uniformly random play, compiled once for every game: openings, rollouts, benchmarks.
-
-Numba's own generator is global to a thread; here a stream is an array [1] uint64 of the caller's, so that whoever
-owns it can seed it, save it and repeat what it gave.
-"""
+"""Uniformly random play, compiled once for every game: openings, rollouts, benchmarks."""
 
 from __future__ import annotations
 
@@ -10,20 +6,11 @@ import numpy as np
 from numba import int64, njit, uint8, uint64, void
 
 from envs.game import ONGOING, PLY, STATUS, LegalFn, PlayFn
+from envs.stream import draw_below
 
 ATTEMPTS = 100
 
-
-@njit(int64(uint64[::1], int64), cache=True)
-def draw_below(stream, limit):
-    """Uniform integer in [0, limit) and one step of the stream [1] (splitmix64, Steele et al. 2014)."""
-    stream[0] += uint64(0x9E3779B97F4A7C15)
-    z = stream[0]
-    z = (z ^ (z >> uint64(30))) * uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> uint64(27))) * uint64(0x94D049BB133111EB)
-    z = z ^ (z >> uint64(31))
-    # The bias of the remainder is below limit / 2**63.
-    return int64((z >> uint64(1)) % uint64(limit))
+COMPILED_IN = "79bf26b401fb8d9c"  # of other files: see rl/search/kernels.py
 
 
 @njit(void(int64[::1], int64, uint8[::1], uint64[::1], LegalFn, PlayFn), cache=True)

@@ -83,16 +83,15 @@ class SelfPlayWorker:
         return evaluator
 
     def state(self) -> tuple[Tensors, dict]:
-        """Games and searches in flight; and, JSON-able, the random streams and what was settled at the start."""
+        """Games, searches and random streams in flight; and, JSON-able, what was settled at the start."""
         assert self.evaluator is not None and self.selfplay is not None, "use(weights) first"
-        tensors, streams = self.selfplay.state_dict()
-        return tensors, {"streams": streams, "format": self.evaluator.format, "games": self.selfplay.games}
+        return self.selfplay.state_dict(), {"format": self.evaluator.format, "games": self.selfplay.games}
 
     def restore(self, weights: Weights, tensors: Tensors, state: dict) -> None:
         """Continue where ``state`` was taken, with the weights that were in use then."""
         self.evaluator = self._evaluator(state["games"], weights, state["format"])
         self.selfplay = self._games(state["games"])
-        self.selfplay.load_state_dict(tensors, state["streams"])
+        self.selfplay.load_state_dict(tensors)
 
 
 def actor_seed(root: int, index: int, life: int = 0) -> int:

@@ -16,6 +16,8 @@ from envs.playout import draw_below, play_random
 
 ROLLOUTS_A_CALL = 200_000  # a kernel does not notice Ctrl-C: come up for air every few tenths of a second
 
+COMPILED_IN = "57e4647b4003baa6"  # of other files: see rl/search/kernels.py
+
 
 @njit(int64(uint8[::1], int32[::1], uint64[::1]), cache=True)
 def pick_untried(mask, children, stream):

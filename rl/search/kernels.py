@@ -1,468 +1,131 @@
-"""Simulate → expand → back up, compiled once for every game.
+"""Entry points of the compiled search: loops over the lanes of a batch of games.
 
 The rules come in as typed first-class functions (envs.game), so these kernels are compiled for their types,
-not for a game, and numba's cache serves all processes. Each kernel loops over lanes; lanes never touch each
-other's memory.
+not for a game, and numba's cache serves all processes. Arguments named ``rules``, ``tree``, ``lanes`` and ``knobs``
+are handles (handles.py). Lanes never touch each other's memory.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-from numba import float32, int32, int64, njit, uint8, void
+from numba import boolean, float32, int32, int64, njit, uint64, void
 
-from envs.game import DRAW, FIRST_WON, ONGOING, STATUS, TO_MOVE, LegalFn, PlanesFn, PlayFn
-from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN
-from rl.search.policies import (
-    edge_mean,
-    exact_value,
-    gumbel_interior,
-    gumbel_root,
-    puct,
-    root_decision,
-    turned,
+from rl.search.handles import view_rules
+from rl.search.lane import answer, ask, begin, decide, keep_subtree, waits
+from rl.search.policies import edge_mean
+from rl.search.tree import view_knobs, view_lanes, view_tree
+
+# numba compiles other files into these kernels but looks only at this one when it decides whether its cached machine
+# code is still valid. Their digest stands here so that a change of theirs is one of this file too;
+# tests/test_compiled_in.py compares it and says what to write.
+COMPILED_IN = "0afa27b14881c08f"
+
+Handles = (int64[::1],) * 4  # of rules, tree, lanes and knobs
+
+
+@njit(
+    void(
+        *Handles,
+        int64[:, ::1],
+        int64[::1],
+        int32[::1],
+        int32[::1],
+        boolean,
+        uint64[::1],
+    ),
+    cache=True,
+    error_model="numpy",
+    nogil=True,
 )
-from rl.search.tree import (
-    DONE,
-    GUMBEL,
-    LEAF_ASKED,
-    ROOT,
-    ROOT_ASKED,
-    SEARCHING,
-    KnobsType,
-    LanesType,
-    TreeType,
-    borrowed,
-)
+def start(rules, tree, lanes, knobs, states, actions, chosen, budgets, explore, stream):
+    """Begin searches of ``states`` [K, S] in the ``chosen`` lanes.
 
-# numba compiles policies.py and tree.py into these kernels but looks only at this file when it decides whether its
-# cached machine code is still valid. Their digest stands here so that a change of theirs is one of this file too;
-# tests/rl/search compares it and says what to write.
-COMPILED_IN = "aa1d56bff9dcbb11"
-
-# A legal action's prior never rounds to 0, which marks illegal ones.
-SMALLEST_PRIOR = 1e-30
-
-
-@njit(cache=True, error_model="numpy")
-def terminal_result(state):
-    """Proven result of an ended position for its side to move."""
-    if state[STATUS] == DRAW:
-        return PROVEN_DRAW
-    winner = 0 if state[STATUS] == FIRST_WON else 1
-    return PROVEN_WIN if winner == state[TO_MOVE] else PROVEN_LOSS
-
-
-@njit(cache=True, error_model="numpy")
-def clear_node(tree, b, node, parent, action):
-    tree.parent[b, node] = parent
-    tree.action[b, node] = action
-    tree.visits[b, node] = 0
-    tree.value_sum[b, node] = 0.0
-    tree.draw_sum[b, node] = 0.0
-    tree.net_value[b, node] = 0.0
-    tree.proven[b, node] = UNPROVEN
-    tree.child[b, node, :] = -1
-    tree.edge_visits[b, node, :] = 0
-    tree.edge_value[b, node, :] = 0.0
-    tree.edge_proven[b, node, :] = UNPROVEN
-
-
-@njit(cache=True, error_model="numpy")
-def mark_legal(tree, b, node, legal, mask):
-    """Prior uniform over the legal actions until the network has spoken; returns how many there are."""
-    legal(tree.state[b, node], mask)
-    count = 0
-    for a in range(mask.shape[0]):
-        count += mask[a]
-    log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
-    log_uniform = np.float32(-math.log(count))
-    for a in range(mask.shape[0]):
-        log_prior[a] = log_uniform if mask[a] else -np.inf
-        prior[a] = np.float32(mask[a]) / count
-    return count
-
-
-@njit(cache=True, error_model="numpy")
-def other_mover(tree, b, node, parent):
-    """True when node and parent have different sides to move, so that values turn their sign between them."""
-    return tree.state[b, node, TO_MOVE] != tree.state[b, parent, TO_MOVE]
-
-
-@njit(cache=True, error_model="numpy")
-def prove(tree, b, node, result):
-    """Note a proven result (for the node's side to move) at the node and at the edge that leads to it."""
-    tree.proven[b, node] = result
-    parent = tree.parent[b, node]
-    if parent >= 0:
-        seen = turned(result) if other_mover(tree, b, node, parent) else result
-        tree.edge_proven[b, parent, tree.action[b, node]] = seen
-
-
-@njit(cache=True, error_model="numpy")
-def create_child(tree, lanes, b, node, action, play, legal, mask):
-    """Append the child that ``action`` leads to and return its index."""
-    child = lanes.size[b]
-    lanes.size[b] += 1
-    clear_node(tree, b, child, node, action)
-    tree.child[b, node, action] = child
-    tree.state[b, child, :] = tree.state[b, node, :]
-    play(tree.state[b, child], action)
-    if tree.state[b, child, STATUS] != ONGOING:
-        tree.prior[b, child, :] = 0.0
-        tree.log_prior[b, child, :] = -np.inf
-        prove(tree, b, child, terminal_result(tree.state[b, child]))
-    else:
-        mark_legal(tree, b, child, legal, mask)
-    return child
-
-
-@njit(cache=True, error_model="numpy")
-def winning_move(state, prior, first, play, scratch):
-    """The first action from ``first`` on that ends the game in favour of the side to move; -1 if none does."""
-    for a in range(first, prior.shape[0]):
-        if prior[a] > 0.0:
-            scratch[:] = state
-            play(scratch, a)
-            if scratch[STATUS] == FIRST_WON + state[TO_MOVE]:
-                return a
-    return -1
-
-
-@njit(cache=True, error_model="numpy")
-def prove_from_children(tree, b, node):
-    """Set what the node's edges prove of it; True when it is proven."""
-    prior, edge_proven = tree.prior[b, node], tree.edge_proven[b, node]
-    best = PROVEN_LOSS
-    complete = True
-    for a in range(prior.shape[0]):
-        if prior[a] == 0.0:
-            continue
-        result = edge_proven[a]
-        if result == PROVEN_WIN:
-            prove(tree, b, node, PROVEN_WIN)
-            return True
-        if result == UNPROVEN:
-            complete = False
-        best = max(best, result)
-    if complete:
-        prove(tree, b, node, best)
-    return complete
-
-
-@njit(cache=True, error_model="numpy")
-def draw_in_hand(tree, b, node):
-    """True when one of the node's moves is a proven draw."""
-    found = False
-    for result in tree.edge_proven[b, node]:
-        found |= result == PROVEN_DRAW
-    return found
-
-
-@njit(cache=True, error_model="numpy")
-def back_up(tree, b, node, value, draw, knobs):
-    """Add one simulation's result to the node and its ancestors, and propagate what it proves.
-
-    ``value`` and ``draw`` are for the side to move at ``node``. A proven node on the way replaces what is
-    backed up from there on by its exact value; a side that has a proven draw in hand accepts nothing worse
-    (score bounds, Cazenave and Saffidine 2010).
+    ``actions[i]`` ≥ 0 led to states[i] from the lane's root: that child's subtree is kept where it can be.
     """
-    proving = tree.proven[b, node] != UNPROVEN
-    while True:
-        if proving:
-            value = exact_value(tree.proven[b, node])
-            draw = np.float32(tree.proven[b, node] == PROVEN_DRAW)
-        elif knobs.solver == 1 and value < 0.0 and draw_in_hand(tree, b, node):
-            value, draw = np.float32(0.0), np.float32(1.0)
-        tree.visits[b, node] += 1
-        tree.value_sum[b, node] += value
-        tree.draw_sum[b, node] += draw
-        parent = tree.parent[b, node]
-        if parent < 0:
-            return
-        if other_mover(tree, b, node, parent):
-            value = -value
-        action = tree.action[b, node]
-        tree.edge_visits[b, parent, action] += 1
-        tree.edge_value[b, parent, action] += value
-        proving = proving and knobs.solver == 1 and prove_from_children(tree, b, parent)
-        node = parent
-
-
-@njit(cache=True, error_model="numpy")
-def select_leaf(tree, lanes, b, knobs, schedule, play, legal, mask, scratch, q, policy):
-    """Run simulations in one lane until one needs the network (True) or the search is over (False)."""
-    children, visits, net_value, noise, base = (
-        tree.child[b],
-        tree.visits[b],
-        tree.net_value[b],
-        lanes.noise[b],
-        lanes.base[b],
-    )
-    edge_visits, edge_value, edge_proven = tree.edge_visits[b], tree.edge_value[b], tree.edge_proven[b]
-    prior, log_prior, proven = tree.prior[b], tree.log_prior[b], tree.proven[b]
-    while lanes.done[b] < lanes.budget[b] and proven[0] == UNPROVEN:
-        node = 0
-        while True:
-            if knobs.kind != GUMBEL:
-                action = puct(tree, lanes, b, node, knobs)
-            elif node == 0:
-                due = schedule[b, lanes.done[b]]
-                action = gumbel_root(
-                    edge_visits, edge_value, edge_proven, prior, log_prior, net_value, noise, base, due, knobs, q
-                )
-            else:
-                action = gumbel_interior(
-                    node, edge_visits, edge_value, edge_proven, prior, log_prior, net_value, visits, knobs, q, policy
-                )
-            child = children[node, action]
-            new = child < 0
-            if new:
-                child = create_child(tree, lanes, b, node, action, play, legal, mask)
-                if knobs.lookahead == 1 and proven[child] == UNPROVEN:
-                    winning = winning_move(tree.state[b, child], prior[child], 0, play, scratch)
-                    if winning >= 0:
-                        prove(tree, b, child, PROVEN_WIN)
-            if new or proven[child] != UNPROVEN:
-                break
-            node = child
-        lanes.done[b] += 1
-        if proven[child] == UNPROVEN:
-            lanes.leaf[b] = child
-            return True
-        back_up(tree, b, child, np.float32(0.0), np.float32(0.0), knobs)
-    return False
-
-
-@njit(cache=True, error_model="numpy")
-def write_planes(tree, b, node, symmetry, point_symmetries, planes, scratch_planes, out):
-    """Network input of a node under a symmetry of the board."""
-    if symmetry == 0:
-        planes(tree.state[b, node], out)
-        return
-    planes(tree.state[b, node], scratch_planes)
-    width = out.shape[2]
-    for c in range(out.shape[0]):
-        for i in range(point_symmetries.shape[1]):
-            source = point_symmetries[symmetry, i]
-            out[c, i // width, i % width] = scratch_planes[c, source // width, source % width]
+    tree, lanes, knobs = view_tree(tree), view_lanes(lanes), view_knobs(knobs)
+    mask = np.zeros(tree.child.shape[2], np.uint8)
+    counts = np.zeros(tree.child.shape[2], np.int32)
+    scratch = np.zeros(tree.state.shape[2], np.int64)
+    moved = np.zeros(tree.parent.shape[1], np.int32)
+    for i in range(chosen.shape[0]):
+        b = chosen[i]
+        kept = actions[i] >= 0 and keep_subtree(tree, lanes, b, actions[i], moved)
+        begin(
+            tree,
+            lanes,
+            b,
+            knobs,
+            view_rules(rules),
+            states[i],
+            kept,
+            budgets[i],
+            explore,
+            stream,
+            mask,
+            scratch,
+            counts,
+        )
 
 
 @njit(
     int64(
-        TreeType,
-        LanesType,
-        KnobsType,
-        int32[:, ::1],
+        *Handles,
         int64[:, ::1],
-        PlayFn,
-        LegalFn,
-        PlanesFn,
-        float32[:, :, :, ::1],
         int32[::1],
     ),
     cache=True,
     error_model="numpy",
     nogil=True,
 )
-def select(tree, lanes, knobs, schedule, point_symmetries, play, legal, planes, out, asked):
+def select(rules, tree, lanes, knobs, point_symmetries, asked):
     """Advance every lane to its next evaluation or to the end of its search.
 
-    Writes the planes that lane b asks about to ``out[b]`` and the lanes that wait for an answer to
+    Writes the planes that a lane asks about to it, and the lanes that wait for an answer to
     ``asked`` [≤B]; returns how many they are. A lane that already waits keeps its planes.
     """
-    tree, lanes = borrowed(tree), borrowed(lanes)
+    tree, lanes, knobs = view_tree(tree), view_lanes(lanes), view_knobs(knobs)
     actions = tree.child.shape[2]
     mask = np.zeros(actions, np.uint8)
     scratch = np.zeros(tree.state.shape[2], np.int64)
     q = np.zeros(actions, np.float64)
     policy = np.zeros(actions, np.float64)
-    scratch_planes = np.zeros(out.shape[1:], np.float32)
+    scratch_planes = np.zeros(lanes.planes.shape[1:], np.float32)
     count = 0
     for b in range(lanes.phase.shape[0]):
-        if lanes.phase[b] == SEARCHING:
-            if select_leaf(tree, lanes, b, knobs, schedule, play, legal, mask, scratch, q, policy):
-                write_planes(tree, b, lanes.leaf[b], 0, point_symmetries, planes, scratch_planes, out[b])
-                lanes.phase[b] = LEAF_ASKED
-            else:
-                lanes.phase[b] = DONE
-        elif lanes.phase[b] == ROOT:
-            write_planes(tree, b, 0, lanes.symmetry[b], point_symmetries, planes, scratch_planes, out[b])
-            lanes.phase[b] = ROOT_ASKED
-        if lanes.phase[b] == LEAF_ASKED or lanes.phase[b] == ROOT_ASKED:
+        if ask(tree, lanes, b, knobs, view_rules(rules), point_symmetries, mask, scratch, q, policy, scratch_planes):
             asked[count] = b
             count += 1
     return count
 
 
-@njit(cache=True, error_model="numpy")
-def store_policy(tree, b, node, logits, actions_of, weight):
-    """Add ``weight`` · logits to the node's log prior; ``actions_of`` maps the answer's actions to the node's."""
-    log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
-    for a in range(logits.shape[0]):
-        action = actions_of[a]
-        if prior[action] > 0.0:
-            log_prior[action] += weight * logits[a]
-
-
-@njit(cache=True, error_model="numpy")
-def normalise(tree, b, node):
-    """Turn legal logits into log probabilities and probabilities."""
-    log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
-    top = -np.inf
-    for a in range(prior.shape[0]):
-        if prior[a] > 0.0:
-            top = max(top, log_prior[a])
-    total = 0.0
-    for a in range(prior.shape[0]):
-        if prior[a] > 0.0:
-            weight = math.exp(log_prior[a] - top)
-            prior[a] = weight + SMALLEST_PRIOR
-            total += weight
-    shift = np.float32(top + math.log(total))
-    for a in range(prior.shape[0]):
-        if prior[a] > 0.0:
-            log_prior[a] -= shift
-            prior[a] /= total
-
-
 @njit(
-    void(TreeType, LanesType, KnobsType, int64[:, ::1], float32[:, ::1], float32[:, ::1], int32[::1]),
+    boolean(*Handles[1:], int64[:, ::1], float32[:, ::1], float32[:, ::1]),
     cache=True,
     error_model="numpy",
     nogil=True,
 )
-def update(tree, lanes, knobs, action_symmetries, logits, wdl, asked):
-    """Expand the asked nodes with the network's answers (logits [n, A], wdl [n, 3]) and back them up."""
-    tree, lanes = borrowed(tree), borrowed(lanes)
-    for i in range(asked.shape[0]):
-        b = asked[i]
-        node = lanes.leaf[b]
-        value = wdl[i, 0] - wdl[i, 2]
-        if lanes.phase[b] == ROOT_ASKED:
-            rounds = action_symmetries.shape[0] if knobs.root_symmetries == 1 else 1
-            store_policy(tree, b, node, logits[i], action_symmetries[lanes.symmetry[b]], 1.0 / rounds)
-            tree.net_value[b, node] += value / rounds
-            tree.value_sum[b, node] += value / rounds
-            tree.draw_sum[b, node] += wdl[i, 1] / rounds
-            lanes.symmetry[b] += 1
-            if lanes.symmetry[b] < rounds:
-                lanes.phase[b] = ROOT
-                continue
-            normalise(tree, b, node)
-            tree.visits[b, node] += 1
-        else:
-            store_policy(tree, b, node, logits[i], action_symmetries[0], 1.0)
-            normalise(tree, b, node)
-            tree.net_value[b, node] = value
-            back_up(tree, b, node, value, wdl[i, 1], knobs)
-        # Said here rather than in the next select, so that the lane can start its next search before it.
-        over = lanes.done[b] >= lanes.budget[b] or tree.proven[b, 0] != UNPROVEN
-        lanes.phase[b] = DONE if over else SEARCHING
+def update(tree, lanes, knobs, action_symmetries, logits, wdl):
+    """Hand the network's answers (logits [n, A], wdl [n, 3]) to the lanes that wait, in their order.
 
-
-@njit(
-    void(TreeType, LanesType, KnobsType, int64[:, ::1], int32[::1], PlayFn, LegalFn, int32[::1]),
-    cache=True,
-    error_model="numpy",
-    nogil=True,
-)
-def plant(tree, lanes, knobs, states, chosen, play, legal, considered):
-    """Start new trees in the ``chosen`` lanes from ``states`` [K, S].
-
-    Writes to ``considered`` [K] how many actions are legal. With lookahead, moves that win at once are
-    created, which proves the root and ends the search before any evaluation.
+    False, with nothing done, where not exactly n lanes wait.
     """
-    tree, lanes = borrowed(tree), borrowed(lanes)
-    mask = np.zeros(tree.child.shape[2], np.uint8)
-    scratch = np.zeros(tree.state.shape[2], np.int64)
-    for i in range(chosen.shape[0]):
-        b = chosen[i]
-        clear_node(tree, b, 0, -1, -1)
-        tree.state[b, 0, :] = states[i]
-        lanes.size[b] = 1
-        lanes.done[b] = 0
-        lanes.symmetry[b] = 0
-        lanes.leaf[b] = 0
-        lanes.base[b, :] = 0
-        lanes.phase[b] = ROOT
-        considered[i] = mark_legal(tree, b, 0, legal, mask)
-        if knobs.lookahead == 0:
-            continue
-        action = winning_move(tree.state[b, 0], tree.prior[b, 0], 0, play, scratch)
-        while action >= 0:
-            child = create_child(tree, lanes, b, 0, action, play, legal, mask)
-            prove(tree, b, 0, PROVEN_WIN)
-            back_up(tree, b, child, np.float32(0.0), np.float32(0.0), knobs)
-            lanes.phase[b] = DONE
-            action = winning_move(tree.state[b, 0], tree.prior[b, 0], action + 1, play, scratch)
-
-
-@njit(void(TreeType, LanesType, int32[::1], int64[::1], uint8[::1]), cache=True, error_model="numpy", nogil=True)
-def advance_root(tree, lanes, chosen, actions, kept):
-    """Make the child that ``actions[i]`` leads to the root of lane ``chosen[i]``, with its subtree.
-
-    ``kept[i]`` becomes 1 where there was such a child with an evaluation; other lanes are left for ``plant``.
-    Children have larger indices than their parents, so the subtree is moved down in place.
-    """
-    tree, lanes = borrowed(tree), borrowed(lanes)
-    capacity = tree.parent.shape[1]
-    moved = np.full(capacity, -1, np.int32)
-    for i in range(chosen.shape[0]):
-        b = chosen[i]
-        root = tree.child[b, 0, actions[i]]
-        kept[i] = 0
-        # Half the room is for the new search; a subtree that fills more is not worth its memory.
-        if root < 0 or tree.proven[b, root] != UNPROVEN or tree.visits[b, root] == 0:
-            continue
-        size = 0
-        for node in range(root, lanes.size[b]):
-            parent = tree.parent[b, node]
-            if node == root:
-                moved[node] = 0
-            elif parent >= root and moved[parent] >= 0:
-                moved[node] = size
-            else:
-                moved[node] = -1
-                continue
-            size += 1
-        if size > capacity // 2:
-            continue
-        kept[i] = 1
-        for node in range(root, lanes.size[b]):
-            target = moved[node]
-            if target < 0:
-                continue
-            tree.parent[b, target] = -1 if node == root else moved[tree.parent[b, node]]
-            tree.action[b, target] = -1 if node == root else tree.action[b, node]
-            for a in range(tree.child.shape[2]):
-                child = tree.child[b, node, a]
-                tree.child[b, target, a] = moved[child] if child >= 0 else -1
-            tree.prior[b, target, :] = tree.prior[b, node, :]
-            tree.edge_visits[b, target, :] = tree.edge_visits[b, node, :]
-            tree.edge_value[b, target, :] = tree.edge_value[b, node, :]
-            tree.edge_proven[b, target, :] = tree.edge_proven[b, node, :]
-            tree.state[b, target, :] = tree.state[b, node, :]
-            tree.log_prior[b, target, :] = tree.log_prior[b, node, :]
-            tree.visits[b, target] = tree.visits[b, node]
-            tree.value_sum[b, target] = tree.value_sum[b, node]
-            tree.draw_sum[b, target] = tree.draw_sum[b, node]
-            tree.net_value[b, target] = tree.net_value[b, node]
-            tree.proven[b, target] = tree.proven[b, node]
-        lanes.size[b] = size
-        lanes.done[b] = 0
-        lanes.leaf[b] = 0
-        lanes.phase[b] = SEARCHING
-        for a in range(tree.child.shape[2]):
-            lanes.base[b, a] = tree.edge_visits[b, 0, a]
+    tree, lanes, knobs = view_tree(tree), view_lanes(lanes), view_knobs(knobs)
+    count = 0
+    for b in range(lanes.phase.shape[0]):
+        count += waits(lanes, b)
+    if count != logits.shape[0]:
+        return False
+    i = 0
+    for b in range(lanes.phase.shape[0]):
+        if waits(lanes, b):
+            answer(tree, lanes, b, knobs, action_symmetries, logits[i], wdl[i])
+            i += 1
+    return True
 
 
 @njit(
     void(
-        TreeType,
-        LanesType,
-        KnobsType,
+        *Handles[1:],
         int32[::1],
         int64[::1],
         float32[:, ::1],
@@ -474,27 +137,18 @@ def advance_root(tree, lanes, chosen, actions, kept):
     error_model="numpy",
     nogil=True,
 )
-def decide(tree, lanes, knobs, chosen, action, policy, visits, action_value, wdl):
+def collect(tree, lanes, knobs, chosen, action, policy, visits, action_value, wdl):
     """Fill the fields of SearchResult for the ``chosen`` lanes."""
-    tree, lanes = borrowed(tree), borrowed(lanes)
+    tree, lanes, knobs = view_tree(tree), view_lanes(lanes), view_knobs(knobs)
     actions = tree.child.shape[2]
     q = np.zeros(actions, np.float64)
     improved = np.zeros(actions, np.float64)
     for i in range(chosen.shape[0]):
         b = chosen[i]
-        action[i] = root_decision(tree, lanes, b, knobs, improved, q)
+        action[i] = decide(tree, lanes, b, knobs, improved, q, wdl[i])
         edge_visits, edge_value, edge_proven = tree.edge_visits[b, 0], tree.edge_value[b, 0], tree.edge_proven[b, 0]
         for a in range(actions):
             policy[i, a] = improved[a]
             visits[i, a] = edge_visits[a]
             seen = edge_visits[a] > 0
             action_value[i, a] = edge_mean(edge_visits[a], edge_value[a], edge_proven[a]) if seen else np.nan
-        if tree.proven[b, 0] != UNPROVEN:
-            value = exact_value(tree.proven[b, 0])
-            draw = np.float32(tree.proven[b, 0] == PROVEN_DRAW)
-        else:
-            value = tree.value_sum[b, 0] / tree.visits[b, 0]
-            draw = tree.draw_sum[b, 0] / tree.visits[b, 0]
-        wdl[i, 0] = max(0.0, 0.5 * (1.0 - draw + value))
-        wdl[i, 1] = draw
-        wdl[i, 2] = max(0.0, 0.5 * (1.0 - draw - value))

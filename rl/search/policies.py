@@ -17,7 +17,7 @@ from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN
 from rl.search.tree import GUMBEL
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def exact_value(proven):
     """Value of a proven result for the side to move."""
     if proven == PROVEN_WIN:
@@ -25,7 +25,7 @@ def exact_value(proven):
     return np.float32(-1.0) if proven == PROVEN_LOSS else np.float32(0.0)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def turned(proven):
     """A proven result seen from the other side."""
     if proven == PROVEN_WIN:
@@ -33,13 +33,13 @@ def turned(proven):
     return PROVEN_WIN if proven == PROVEN_LOSS else proven
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def edge_mean(visits, value, proven):
     """Value of a visited edge: exact when proven, else the mean."""
     return exact_value(proven) if proven != UNPROVEN else np.float32(value / visits)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def settled(proven, knobs):
     """True of a move inside the tree that is not worth another simulation.
 
@@ -49,7 +49,7 @@ def settled(proven, knobs):
     return proven == PROVEN_LOSS or (proven != UNPROVEN and knobs.solver == 1)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def completed_values(node, edge_visits, edge_value, edge_proven, prior, net_value, knobs, q):
     """Fill q[a] with σ(completed q): visited actions by their value, others by the mixed value v_mix.
 
@@ -75,7 +75,7 @@ def completed_values(node, edge_visits, edge_value, edge_proven, prior, net_valu
         q[a] = scale * ((q[a] if edge_visits[node, a] > 0 else mixed) + 1.0)
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def softmax(scores, out):
     """out = softmax(scores); entries of -inf get 0."""
     top = -np.inf
@@ -90,7 +90,7 @@ def softmax(scores, out):
         out[a] *= inverse
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def gumbel_root(edge_visits, edge_value, edge_proven, prior, log_prior, net_value, noise, base, due, knobs, q):
     """Sequential halving: among the actions whose visit count is ``due``, the best by noise + log prior + σ(q).
 
@@ -112,7 +112,7 @@ def gumbel_root(edge_visits, edge_value, edge_proven, prior, log_prior, net_valu
     return spare if spare >= 0 else most_likely(prior[0])
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def gumbel_interior(node, edge_visits, edge_value, edge_proven, prior, log_prior, net_value, visits, knobs, q, policy):
     """Deterministic choice that makes visits follow the improved policy (Danihelka et al. 2022, equation 14)."""
     completed_values(node, edge_visits, edge_value, edge_proven, prior, net_value, knobs, q)
@@ -132,35 +132,33 @@ def gumbel_interior(node, edge_visits, edge_value, edge_proven, prior, log_prior
     return best if best >= 0 else most_likely(prior[node])
 
 
-@njit(cache=True, error_model="numpy")
-def puct(tree, lanes, b, node, knobs):
-    """PUCT with first-play urgency; the root mixes Dirichlet noise into its prior when exploring."""
-    edge_visits, edge_value = tree.edge_visits[b, node], tree.edge_value[b, node]
-    edge_proven, priors, noise = tree.edge_proven[b, node], tree.prior[b, node], lanes.noise[b]
+@njit(error_model="numpy")
+def puct(node, edge_visits, edge_value, edge_proven, prior, noise, visits, value_sum, noisy, knobs):
+    """PUCT with first-play urgency; with ``noisy`` the root mixes Dirichlet noise into its prior."""
     seen = 0.0
-    for a in range(priors.shape[0]):
-        if edge_visits[a] > 0:
-            seen += priors[a]
-    mean = tree.value_sum[b, node] / max(1, tree.visits[b, node])
+    for a in range(noise.shape[0]):
+        if edge_visits[node, a] > 0:
+            seen += prior[node, a]
+    mean = value_sum[node] / max(1, visits[node])
     unseen = mean - knobs.fpu_reduction * math.sqrt(seen)
-    noisy = node == 0 and lanes.explore[b] == 1
-    factor = knobs.c_puct * math.sqrt(max(1, tree.visits[b, node] - 1))
+    factor = knobs.c_puct * math.sqrt(max(1, visits[node] - 1))
     best, best_score = -1, -np.inf
-    for a in range(priors.shape[0]):
-        if priors[a] == 0.0 or edge_proven[a] == PROVEN_LOSS or (node > 0 and settled(edge_proven[a], knobs)):
+    for a in range(noise.shape[0]):
+        proven = edge_proven[node, a]
+        if prior[node, a] == 0.0 or proven == PROVEN_LOSS or (node > 0 and settled(proven, knobs)):
             continue
-        prior = np.float64(priors[a])
-        if noisy:
-            prior += knobs.dirichlet_fraction * (noise[a] - prior)
-        visits = edge_visits[a]
-        value = np.float64(edge_mean(visits, edge_value[a], edge_proven[a])) if visits > 0 else unseen
-        score = value + factor * prior / (1 + visits)
+        share = np.float64(prior[node, a])
+        if noisy and node == 0:
+            share += knobs.dirichlet_fraction * (noise[a] - share)
+        count = edge_visits[node, a]
+        value = np.float64(edge_mean(count, edge_value[node, a], proven)) if count > 0 else unseen
+        score = value + factor * share / (1 + count)
         if best < 0 or score > best_score:
             best, best_score = a, score
-    return best if best >= 0 else most_likely(priors)
+    return best if best >= 0 else most_likely(prior[node])
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def most_likely(prior):
     """The action with the largest prior: the choice where every action is proven to lose."""
     best = 0
@@ -170,7 +168,7 @@ def most_likely(prior):
     return best
 
 
-@njit(cache=True, error_model="numpy")
+@njit(error_model="numpy")
 def root_decision(tree, lanes, b, knobs, policy, q):
     """The action to play (returned) and the improved policy (written to ``policy``) of a searched root.
 
@@ -228,22 +226,29 @@ def root_decision(tree, lanes, b, knobs, policy, q):
     return best
 
 
-def visit_schedule(considered: int, simulations: int) -> np.ndarray:
-    """Visit count that is due at each simulation of sequential halving: [simulations] int32.
+@njit
+def visit_schedule(considered, visits, schedule):
+    """Visit count that is due at each simulation of sequential halving: fills schedule [simulations].
 
     Karnin et al. 2013 as used at the Gumbel root: ``considered`` actions share the budget equally in each of
     about log2(considered) phases, after each of which the better half stays. An action is eligible at a
-    simulation when its visit count equals the entry.
+    simulation when its visit count equals the entry. ``visits`` [≥ considered] is scratch.
     """
+    simulations = schedule.shape[0]
     if considered <= 1:
-        return np.arange(simulations, dtype=np.int32)
-    phases = math.ceil(math.log2(considered))
-    visits = [0] * considered
-    schedule: list[int] = []
-    left = considered
-    while len(schedule) < simulations:
+        for i in range(simulations):
+            schedule[i] = i
+        return
+    phases = 0
+    while 1 << phases < considered:
+        phases += 1
+    visits[:considered] = 0
+    left, done = considered, 0
+    while done < simulations:
         for _ in range(max(1, simulations // (phases * left))):
-            schedule.extend(visits[:left])
-            visits[:left] = [v + 1 for v in visits[:left]]
+            for a in range(left):
+                if done < simulations:
+                    schedule[done] = visits[a]
+                    done += 1
+                visits[a] += 1
         left = max(2, left // 2)
-    return np.array(schedule[:simulations], np.int32)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 
 import numpy as np
 
@@ -11,12 +10,10 @@ from envs.game import ONGOING, STATUS, Game
 from rl.config import SearchConfig
 from rl.records import UNPROVEN, Evaluation, SearchResult, Tensors
 from rl.search import kernels
-from rl.search.policies import visit_schedule
-from rl.search.tree import DONE, GUMBEL, IDLE, PUCT, Knobs, allocate
+from rl.search.handles import handle_of, handle_of_rules
+from rl.search.tree import DONE, GUMBEL, IDLE, PUCT, Knobs, KnobsType, LanesType, TreeType, allocate
 
 Evaluate = Callable[[np.ndarray], Evaluation]  # planes [n, C, H, W] float32 -> Evaluation of n rows
-
-_schedule = lru_cache(maxsize=4096)(visit_schedule)
 
 
 class Search:
@@ -32,27 +29,32 @@ class Search:
         """``max_simulations``: the largest budget that ``start`` will be given (default: the config's)."""
         self.game, self.config, self.lanes = game, config, lanes
         self.max_simulations = max_simulations or config.simulations
-        self.rng = np.random.default_rng(seed)
+        self.stream = np.random.SeedSequence(seed).generate_state(1, np.uint64)  # of the root noise
         nodes = (2 if config.reuse_tree else 1) * (self.max_simulations + 1) + game.num_actions + 1
-        self.tree, self.lane = allocate(lanes, nodes, game.num_actions, game.state_size)
-        self.schedule = np.zeros((lanes, self.max_simulations), np.int32)
+        self.tree, self.lane = allocate(game, lanes, nodes, self.max_simulations)
         self.knobs = Knobs(
             kind=GUMBEL if config.kind == "gumbel" else PUCT,
             solver=int(config.solver),
             lookahead=int(config.lookahead),
             root_symmetries=int(config.root_symmetries),
+            max_considered=config.max_considered,
             c_visit=config.c_visit,
             c_scale=config.c_scale,
             c_puct=config.c_puct,
             fpu_reduction=config.fpu_reduction,
             dirichlet_fraction=config.dirichlet_fraction,
+            dirichlet_total=config.dirichlet_total,
+        )
+        self.handles = (
+            handle_of_rules(game),
+            handle_of(self.tree, TreeType),
+            handle_of(self.lane, LanesType),
+            handle_of(self.knobs, KnobsType),
         )
         assert game.point_symmetries is not None and game.action_symmetries is not None
         self.points = np.ascontiguousarray(game.point_symmetries, np.int64)
         self.actions = np.ascontiguousarray(game.action_symmetries, np.int64)
-        self._planes = np.zeros((lanes, *game.plane_shape), np.float32)
-        self._asked = np.zeros(lanes, np.int32)  # lanes that the next update answers
-        self._count = 0
+        self.asked = np.zeros(lanes, np.int32)  # the first entries: lanes that wait for an answer
 
     def start(
         self, lanes: np.ndarray, states: np.ndarray, simulations: np.ndarray | int, explore: bool = False
@@ -61,12 +63,7 @@ class Search:
 
         ``explore`` adds the root noise of self-play: Gumbel draws, or Dirichlet noise for PUCT.
         """
-        chosen = np.ascontiguousarray(lanes, np.int32)
-        assert (states[:, STATUS] == ONGOING).all(), "an ended position has nothing to search"
-        considered = np.zeros(len(chosen), np.int32)
-        states = np.ascontiguousarray(states, np.int64)
-        kernels.plant(self.tree, self.lane, self.knobs, states, chosen, self.game.play, self.game.legal, considered)
-        self._budget(chosen, simulations, considered, explore)
+        self._start(lanes, np.full(len(lanes), -1), states, simulations, explore)
 
     def continue_after(
         self, lanes: np.ndarray, actions: np.ndarray, states: np.ndarray, simulations: np.ndarray | int, explore: bool
@@ -75,61 +72,38 @@ class Search:
 
         ``states`` [K, S] are the positions after the actions.
         """
-        chosen = np.ascontiguousarray(lanes, np.int32)
-        if not self.config.reuse_tree:
-            return self.start(chosen, states, simulations, explore)
-        kept = np.zeros(len(chosen), np.uint8)
-        kernels.advance_root(self.tree, self.lane, chosen, np.ascontiguousarray(actions, np.int64), kept)
-        fresh, reused = np.flatnonzero(kept == 0), np.flatnonzero(kept == 1)
-        budgets = np.broadcast_to(np.asarray(simulations, np.int32), chosen.shape)
-        if len(fresh):
-            self.start(chosen[fresh], states[fresh], budgets[fresh], explore)
-        if len(reused):
-            considered = (self.tree.prior[chosen[reused], 0] > 0).sum(1).astype(np.int32)
-            self._budget(chosen[reused], budgets[reused], considered, explore)
-        return None
+        self._start(lanes, actions if self.config.reuse_tree else np.full(len(lanes), -1), states, simulations, explore)
 
-    def _budget(self, chosen: np.ndarray, simulations: np.ndarray | int, considered: np.ndarray, explore: bool) -> None:
-        budgets = np.broadcast_to(np.asarray(simulations, np.int32), chosen.shape)
+    def _start(
+        self, lanes: np.ndarray, actions: np.ndarray, states: np.ndarray, simulations: np.ndarray | int, explore: bool
+    ) -> None:
+        assert (states[:, STATUS] == ONGOING).all(), "an ended position has nothing to search"
+        budgets = np.full(len(lanes), simulations, np.int32)
         assert budgets.max(initial=0) <= self.max_simulations, "raise Search(max_simulations)"
-        self.lane.budget[chosen] = budgets
-        self.lane.explore[chosen] = explore
-        shape = (len(chosen), self.game.num_actions)
-        if self.knobs.kind == GUMBEL:
-            self.lane.noise[chosen] = self.rng.gumbel(size=shape) if explore else 0.0
-            for lane, budget, legal in zip(chosen, budgets, considered):
-                self.schedule[lane, :budget] = _schedule(min(int(legal), self.config.max_considered), int(budget))
-        elif explore:
-            legal_mask = self.tree.prior[chosen, 0] > 0
-            alpha = self.config.dirichlet_total / considered[:, None]
-            draws = self.rng.standard_gamma(np.broadcast_to(alpha, shape)) * legal_mask + 1e-30 * legal_mask
-            self.lane.noise[chosen] = draws / draws.sum(1, keepdims=True)
+        kernels.start(
+            *self.handles,
+            np.ascontiguousarray(states, np.int64),
+            np.ascontiguousarray(actions, np.int64),
+            np.ascontiguousarray(lanes, np.int32),
+            budgets,
+            explore,
+            self.stream,
+        )
 
     def select(self) -> np.ndarray:
         """Planes [n, C, H, W] of the positions to evaluate next; they hold until the next call."""
-        self._count = kernels.select(
-            self.tree,
-            self.lane,
-            self.knobs,
-            self.schedule,
-            self.points,
-            self.game.play,
-            self.game.legal,
-            self.game.planes,
-            self._planes,
-            self._asked,
-        )
-        if self._count == self.lanes:
-            return self._planes
-        return self._planes[self._asked[: self._count]]
+        return self.waiting(kernels.select(*self.handles, self.points, self.asked))
+
+    def waiting(self, count: int) -> np.ndarray:
+        """Planes of the ``count`` lanes that stand in ``asked``."""
+        return self.lane.planes if count == self.lanes else self.lane.planes[self.asked[:count]]
 
     def update(self, evaluation: Evaluation) -> None:
         """Take the network's answers for the rows of the last ``select``."""
-        asked = self._asked[: self._count]
-        assert len(evaluation.logits) == len(asked), "one answer for each selected row"
         logits = np.ascontiguousarray(evaluation.logits, np.float32)
         wdl = np.ascontiguousarray(evaluation.wdl, np.float32)
-        kernels.update(self.tree, self.lane, self.knobs, self.actions, logits, wdl, asked)
+        answered = kernels.update(*self.handles[1:], self.actions, logits, wdl)
+        assert answered, "one answer for each selected row"
 
     def finished(self) -> np.ndarray:
         """Lanes [K] int32 whose search is over and whose result was not collected yet."""
@@ -142,12 +116,12 @@ class Search:
         action = np.zeros(len(chosen), np.int64)
         policy, action_value = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         visits, wdl = np.zeros(shape, np.int32), np.zeros((len(chosen), 3), np.float32)
-        kernels.decide(self.tree, self.lane, self.knobs, chosen, action, policy, visits, action_value, wdl)
+        kernels.collect(*self.handles[1:], chosen, action, policy, visits, action_value, wdl)
         self.lane.phase[chosen] = IDLE
         return SearchResult(
             action=action,
             policy=policy,
-            wdl=wdl / wdl.sum(1, keepdims=True),
+            wdl=wdl,
             proven=self.tree.proven[chosen, 0].copy(),
             visits=visits,
             action_value=action_value,
@@ -207,18 +181,11 @@ class Search:
             prior=prior,
         )
 
-    def state_dict(self) -> Tensors:
-        """Everything that the searches in flight depend on, apart from the random stream (``rng``)."""
+    def arrays(self) -> Tensors:
+        """Everything that the searches in flight depend on, by name; views, so that writing to them restores it."""
         tensors = {f"tree.{name}": array for name, array in self.tree._asdict().items()}
         tensors |= {f"lane.{name}": array for name, array in self.lane._asdict().items()}
-        return tensors | {"schedule": self.schedule, "planes": self._planes}
-
-    def load_state_dict(self, tensors: Tensors) -> None:
-        """Restore what ``state_dict`` gave. Raises ValueError where a shape differs; numpy would broadcast some."""
-        for name, array in self.state_dict().items():
-            if tensors[name].shape != array.shape:
-                raise ValueError(f"{name} has shape {tensors[name].shape}; this search needs {array.shape}")
-            array[...] = tensors[name]
+        return tensors | {"stream": self.stream}
 
 
 def _row(result: SearchResult, i: int) -> SearchResult:

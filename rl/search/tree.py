@@ -6,12 +6,14 @@ Node 0 is the root. A node is created when an edge is first followed; its childr
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import float32, float64, int8, int32, int64
-from numba.core import cgutils, types
-from numba.extending import intrinsic
+from numba.core import types
+
+from envs.game import Game
+from rl.search.handles import viewer
 
 # What a lane does next: nothing, ask for the root's evaluation, simulate, wait for an answer, be collected.
 IDLE, ROOT, SEARCHING, ROOT_ASKED, LEAF_ASKED, DONE = 0, 1, 2, 3, 4, 5
@@ -48,6 +50,8 @@ class Lanes(NamedTuple):
     base: np.ndarray  # [B, A] int32, visits of the root's children inherited from tree reuse
     noise: np.ndarray  # [B, A] float32, root exploration: Gumbel draws, or Dirichlet probabilities (PUCT)
     explore: np.ndarray  # [B] int8, 1 where the PUCT root mixes the noise in
+    schedule: np.ndarray  # [B, simulations] int32, see policies.visit_schedule
+    planes: np.ndarray  # [B, C, H, W] float32, what the lane asks the network about
 
 
 class Knobs(NamedTuple):
@@ -57,11 +61,13 @@ class Knobs(NamedTuple):
     solver: int
     lookahead: int
     root_symmetries: int
+    max_considered: int
     c_visit: float
     c_scale: float
     c_puct: float
     fpu_reduction: float
     dirichlet_fraction: float
+    dirichlet_total: float
 
 
 TreeType = types.NamedTuple(
@@ -94,35 +100,22 @@ LanesType = types.NamedTuple(
         int32[:, ::1],
         float32[:, ::1],
         int8[::1],
+        int32[:, ::1],
+        float32[:, :, :, ::1],
     ),
     Lanes,
 )
-KnobsType = types.NamedTuple((int64, int64, int64, int64, float64, float64, float64, float64, float64), Knobs)
+KnobsType = types.NamedTuple((int64,) * 5 + (float64,) * 6, Knobs)
 
 
-def _borrowed(typingctx, arrays):
-    """The same tuple of arrays without reference counts, for the length of a call whose caller holds them.
-
-    Each view of a counted array costs two atomic operations; they were half of the time in ``select``.
-    """
-
-    def codegen(context, builder, signature, args):
-        views = []
-        for i, array in enumerate(arrays.types):
-            view = context.make_array(array)(context, builder, builder.extract_value(args[0], i))
-            view.meminfo = cgutils.get_null_value(view.meminfo.type)
-            view.parent = cgutils.get_null_value(view.parent.type)
-            views.append(view._getvalue())
-        return context.make_tuple(builder, arrays, views)
-
-    return arrays(arrays), codegen
+view_tree = viewer(TreeType)
+view_lanes = viewer(LanesType)
+view_knobs = viewer(KnobsType)
 
 
-borrowed: Any = intrinsic(_borrowed)
-
-
-def allocate(lanes: int, nodes: int, actions: int, words: int) -> tuple[Tree, Lanes]:
-    """Empty trees for ``lanes`` games with room for ``nodes`` nodes each."""
+def allocate(game: Game, lanes: int, nodes: int, simulations: int) -> tuple[Tree, Lanes]:
+    """Empty trees for ``lanes`` games with room for ``nodes`` nodes and ``simulations`` simulations each."""
+    actions, words = game.num_actions, game.state_size
     node, edge = (lanes, nodes), (lanes, nodes, actions)
     tree = Tree(
         state=np.zeros((lanes, nodes, words), np.int64),
@@ -150,4 +143,6 @@ def allocate(lanes: int, nodes: int, actions: int, words: int) -> tuple[Tree, La
         base=np.zeros((lanes, actions), np.int32),
         noise=np.zeros((lanes, actions), np.float32),
         explore=np.zeros(lanes, np.int8),
+        schedule=np.zeros((lanes, simulations), np.int32),
+        planes=np.zeros((lanes, *game.plane_shape), np.float32),
     )

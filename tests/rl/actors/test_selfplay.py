@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import faulthandler
-import json
 import math
 from collections import Counter
 from dataclasses import fields
@@ -116,7 +115,7 @@ def test_batches_are_full_while_searches_need_the_network() -> None:
     # Full and fast searches side by side; too early for a game to end.
     ours, evaluator = selfplay(FOUR, full_search_fraction=0.5), Fake(FOUR)
     ours.play(evaluator, moves=4 * LANES)
-    assert ours.length.max() <= 7
+    assert ours.flight.length.max() <= 7
     assert set(evaluator.batches) == {LANES}
 
 
@@ -131,10 +130,10 @@ def test_everything_is_counted(search: dict[str, Any]) -> None:
         assert moves <= report.moves < moves + LANES
         assert report.evaluations == sum(evaluator.batches)
         finished = sum(len(record.actions) for record in report.games)
-        assert report.moves == finished + ours.length.sum() - in_flight
-        in_flight = ours.length.sum()
+        assert report.moves == finished + ours.flight.length.sum() - in_flight
+        in_flight = ours.flight.length.sum()
         assert 0 < report.evaluator_seconds < report.seconds
-        assert 0 < min(evaluator.batches) <= max(evaluator.batches) <= LANES
+        assert set(evaluator.batches) == {LANES}
 
 
 def test_play_ends_when_its_time_is_up() -> None:
@@ -193,8 +192,8 @@ def test_random_moves_are_uniform_over_the_legal_ones() -> None:
 def test_each_game_draws_for_itself_whether_a_move_is_random() -> None:
     ours = selfplay(FOUR, games=64, random_move=0.5)
     ours.play(Fake(FOUR), moves=64)  # all first moves at once
-    assert ours.length.tolist() == [1] * 64
-    assert_share(ours.off_policy[:, 0].sum(), 64, 0.5)
+    assert ours.flight.length.tolist() == [1] * 64
+    assert_share(ours.flight.off_policy[:, 0].sum(), 64, 0.5)
 
 
 def test_what_the_search_found_is_recorded() -> None:
@@ -267,8 +266,8 @@ def test_moves_carry_the_version_that_chose_them() -> None:
         for record in report.games:
             assert (np.diff(record.weights_version) >= 0).all()  # a long game may have seen all three
             seen.update(record.weights_version.tolist())
-    for lane, length in enumerate(ours.length):
-        seen.update(ours.version[lane, :length].tolist())
+    for lane, length in enumerate(ours.flight.length):
+        seen.update(ours.flight.version[lane, :length].tolist())
     assert seen == played
 
 
@@ -284,15 +283,21 @@ def assert_same(a: SelfPlayReport, b: SelfPlayReport) -> None:
 def test_restored_games_go_on_as_if_never_interrupted(game: Game, search: dict[str, Any]) -> None:
     whole = selfplay(game, search=search, **VARIED)
     whole.play(Fake(game), moves=101)
-    tensors, streams = whole.state_dict()
-    streams = json.loads(json.dumps(streams))
+    tensors = whole.state_dict()
     uninterrupted = whole.play(Fake(game), moves=400)  # which must not touch what was saved
     assert len(uninterrupted.games) > 5
     restored = selfplay(game, seed=99, search=search, **VARIED)
     restored.play(Fake(game), moves=50)  # leaves nothing behind
-    restored.load_state_dict(tensors, streams)
+    restored.load_state_dict(tensors)
     assert_same(restored.play(Fake(game), moves=400), uninterrupted)
     assert_same(restored.play(Fake(game), moves=100), whole.play(Fake(game), moves=100))
+
+
+def test_games_of_another_shape_are_refused() -> None:
+    saved = selfplay().state_dict()
+    for name in ("search.lane.done", "length"):
+        with pytest.raises(ValueError, match=name.replace(".", r"\.")):
+            selfplay().load_state_dict(saved | {name: saved[name][:1]})
 
 
 def test_one_seed_repeats_and_another_does_not() -> None:
@@ -304,7 +309,7 @@ def test_one_seed_repeats_and_another_does_not() -> None:
 def test_games_differ_from_each_other() -> None:
     ours = selfplay(FOUR)
     ours.play(Constant(FOUR), moves=LANES)  # all moves are worth the same, so that the noise decides
-    assert ours.length.tolist() == [1] * LANES
-    assert len(set(ours.actions[:, 0].tolist())) > 1
+    assert ours.flight.length.tolist() == [1] * LANES
+    assert len(set(ours.flight.actions[:, 0].tolist())) > 1
     report = ours.play(Fake(FOUR), moves=700)
     assert len({tuple(record.actions.tolist()) for record in report.games}) > 2 * LANES

@@ -33,21 +33,36 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
-def test_killed_and_resumed_run_ends_bit_identical(config: Path, uninterrupted: Path, tmp_path: Path) -> None:
-    run_dir = tmp_path / "run"
-    process = start(config, run_dir, "--serial")
+def kill_on_the_way(config: Path, run_dir: Path, *overrides: str) -> None:
+    """Start a run and kill it after its first checkpoint with a learner step."""
+    process = start(config, run_dir, "--serial", *overrides)
     wait_until(lambda: not (latest_checkpoint(run_dir / "checkpoints") or "00000000").endswith("00000000"), process)
     time.sleep(random.Random().uniform(0, 0.3))  # at any moment
     kill_group(process)
     newest = latest_checkpoint(run_dir / "checkpoints")
     assert newest is not None
     assert not newest.endswith(f"{STEPS:08d}"), "the run had ended before it was killed"
+
+
+def test_killed_and_resumed_run_ends_bit_identical(config: Path, uninterrupted: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    kill_on_the_way(config, run_dir)
     runtime.train(load_config(config), run_dir, resume=True, serial=True)
     assert same(final_weights(run_dir), final_weights(uninterrupted))
     steps = [row["learner_steps"] for row in read_metrics(run_dir)]
     assert steps == sorted(steps)
     assert steps[-1] == STEPS
     assert [row["games"] for row in read_metrics(run_dir)][-1] == [r["games"] for r in read_metrics(uninterrupted)][-1]
+
+
+def test_so_does_a_convolutional_network_with_kept_trees(config: Path, tmp_path: Path) -> None:
+    """Running statistics of batch norm, weights in channels-last layout, subtrees and Dirichlet noise in flight."""
+    convolutional = ["net.encoder={kind: resnet, channels: 8, blocks: 2}", "search.kind=puct", "search.reuse_tree=true"]
+    kill_on_the_way(config, tmp_path / "killed", *convolutional)
+    ours = load_config(config, convolutional)
+    resumed = runtime.train(ours, tmp_path / "killed", resume=True, serial=True)
+    whole = runtime.train(ours, tmp_path / "whole", serial=True)
+    assert same(final_weights(resumed), final_weights(whole))
 
 
 def test_every_row_has_the_clock(uninterrupted: Path) -> None:

@@ -24,7 +24,7 @@ def make(seed: int, **knobs: Any) -> Search:
 
 
 def copied(search: Search) -> dict[str, np.ndarray]:
-    return {name: array.copy() for name, array in search.state_dict().items()}
+    return {name: array.copy() for name, array in search.arrays().items()}
 
 
 @pytest.mark.parametrize("kind", ["gumbel", "puct"])
@@ -44,8 +44,8 @@ def test_a_restored_search_ends_with_the_same_bits(
     saved = copied(original)
     restored = make(2, **knobs)  # has been used for something else
     to_the_end(restored, evaluate, 3)
-    restored.load_state_dict(saved)
-    restored.rng.bit_generator.state = original.rng.bit_generator.state
+    for name, array in restored.arrays().items():
+        array[...] = saved[name]
     if planes is not None:
         np.testing.assert_array_equal(restored.select(), planes)  # the same question is asked again
         for search in (original, restored):
@@ -57,13 +57,7 @@ def test_a_restored_search_ends_with_the_same_bits(
         ongoing = np.flatnonzero(states[:, 1] == 0)
         search.continue_after(ongoing, found.action[ongoing], states[ongoing], 20, explore=True)
         to_the_end(search, evaluate)
-    ours, theirs = original.state_dict(), restored.state_dict()
+    ours, theirs = original.arrays(), restored.arrays()
     assert ours.keys() == theirs.keys()
     for name, array in ours.items():
         np.testing.assert_array_equal(array, theirs[name], err_msg=name)
-
-
-def test_arrays_of_another_shape_are_refused() -> None:
-    saved = copied(make(1))
-    with pytest.raises(ValueError, match=r"lane\.done"):
-        make(2).load_state_dict(saved | {"lane.done": saved["lane.done"][:1]})

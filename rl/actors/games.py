@@ -1,0 +1,193 @@
+"""Games in flight as arrays, and the compiled code that plays them on between two network batches."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import boolean, float32, float64, int8, int16, int32, int64, njit, types, uint64, void
+
+from envs.game import ONGOING, STATUS
+from envs.playout import random_openings
+from envs.stream import draw_below, draw_uniform
+from rl.search.handles import view_rules, viewer
+from rl.search.kernels import Handles
+from rl.search.lane import ask, begin, decide, keep_subtree
+from rl.search.tree import DONE, IDLE, view_knobs, view_lanes, view_tree
+
+# As in rl/search/kernels.py: what numba compiles into this file from others.
+COMPILED_IN = "db3fbbc58a0a07a5"
+
+
+class Games(NamedTuple):
+    """One row a game in flight; the first ``length[b]`` entries of the move axis are filled."""
+
+    start: np.ndarray  # [B, S] int64, the position in which the record begins
+    state: np.ndarray  # [B, S] int64, the position of now
+    length: np.ndarray  # [B] int64, moves played since start
+    actions: np.ndarray  # [B, T] int16, and so on as in rl.records.GameRecord
+    policy: np.ndarray  # [B, T, A] float32
+    wdl: np.ndarray  # [B, T, 3] float32
+    proven: np.ndarray  # [B, T] int8
+    full: np.ndarray  # [B, T] bool
+    off_policy: np.ndarray  # [B, T] bool
+    version: np.ndarray  # [B, T] int64
+
+
+class Habits(NamedTuple):
+    """What decides over moves and budgets, in the form that compiled code takes (SelfPlayConfig)."""
+
+    full_simulations: int
+    fast_simulations: int
+    full_search_fraction: float
+    sampled_plies: int
+    random_move: float
+    reuse_tree: int
+    random_opening_plies: int
+    random_openings: float
+
+
+GamesType = types.NamedTuple(
+    (
+        int64[:, ::1],
+        int64[:, ::1],
+        int64[::1],
+        int16[:, ::1],
+        float32[:, :, ::1],
+        float32[:, :, ::1],
+        int8[:, ::1],
+        boolean[:, ::1],
+        boolean[:, ::1],
+        int64[:, ::1],
+    ),
+    Games,
+)
+view_games = viewer(GamesType)
+HabitsType = types.NamedTuple((int64, int64, float64, int64, float64, int64, int64, float64), Habits)
+view_habits = viewer(HabitsType)
+
+
+@njit(error_model="numpy")
+def draw_by(stream, weights):
+    """One index, drawn by its share of ``weights`` [A]."""
+    total = 0.0
+    for weight in weights:
+        total += weight
+    point = draw_uniform(stream) * total
+    last = 0
+    for a in range(weights.shape[0]):
+        if weights[a] > 0.0:
+            last = a
+            point -= weights[a]
+            if point < 0.0:
+                break
+    return last
+
+
+@njit(error_model="numpy")
+def draw_budget(stream, habits):
+    """Playout-cap randomisation (Wu 2019, §3.1)."""
+    full = draw_uniform(stream) < habits.full_search_fraction
+    return habits.full_simulations if full else habits.fast_simulations
+
+
+@njit(
+    void(int64[::1], int64[::1], int64[:, ::1], int32[::1], int64[::1], uint64[::1], int64),
+    cache=True,
+    error_model="numpy",
+    nogil=True,
+)
+def draw_games(rules, habits, openings, budgets, root, stream, actions):
+    """First positions [K, S] and budgets [K] of new games."""
+    rules, habits = view_rules(rules), view_habits(habits)
+    random_openings(openings, habits.random_opening_plies, root, stream, actions, rules.legal, rules.play)
+    for i in range(openings.shape[0]):
+        if draw_uniform(stream) >= habits.random_openings:
+            openings[i] = root
+        budgets[i] = draw_budget(stream, habits)
+
+
+@njit(error_model="numpy")
+def play_found(tree, lanes, b, knobs, games, habits, stream, version, play, policy, q, wdl):
+    """Play the move that the lane's ended search found, or a random one, and note it; returns the move."""
+    action = decide(tree, lanes, b, knobs, policy, q, wdl)
+    ply = games.length[b]
+    if ply < habits.sampled_plies:
+        action = draw_by(stream, policy)
+    prior = tree.prior[b, 0]
+    off_policy = draw_uniform(stream) < habits.random_move
+    if off_policy:
+        legal = 0
+        for a in range(prior.shape[0]):
+            legal += prior[a] > 0.0
+        skip = draw_below(stream, legal)
+        for a in range(prior.shape[0]):
+            if prior[a] > 0.0:
+                if skip == 0:
+                    action = a
+                    break
+                skip -= 1
+    games.actions[b, ply] = action
+    for a in range(prior.shape[0]):
+        games.policy[b, ply, a] = policy[a]
+    for i in range(3):
+        games.wdl[b, ply, i] = wdl[i]
+    games.proven[b, ply] = tree.proven[b, 0]
+    games.full[b, ply] = lanes.budget[b] == habits.full_simulations
+    games.off_policy[b, ply] = off_policy
+    games.version[b, ply] = version
+    games.length[b] += 1
+    play(games.state[b], action)
+    return action
+
+
+@njit(
+    types.UniTuple(int64, 2)(
+        *Handles,
+        int64[::1],
+        int64[::1],
+        int64[:, ::1],
+        uint64[::1],
+        int64,
+        int32[::1],
+    ),
+    cache=True,
+    error_model="numpy",
+    nogil=True,
+)
+def advance(rules, tree, lanes, knobs, games, habits, points, stream, version, asked):
+    """Play on in every game until it needs the network or has ended (its lane is then idle).
+
+    Writes the planes of a lane's question to it, and the lanes that wait for an answer to ``asked`` [≤B];
+    returns how many they are, and how many moves were played. ``version`` signs the moves.
+    """
+    tree, lanes, knobs, rules = view_tree(tree), view_lanes(lanes), view_knobs(knobs), view_rules(rules)
+    games, habits = view_games(games), view_habits(habits)
+    actions = tree.child.shape[2]
+    mask = np.zeros(actions, np.uint8)
+    counts = np.zeros(actions, np.int32)
+    moved = np.zeros(tree.parent.shape[1], np.int32)
+    scratch = np.zeros(tree.state.shape[2], np.int64)
+    q = np.zeros(actions, np.float64)
+    policy = np.zeros(actions, np.float64)
+    wdl = np.zeros(3, np.float32)
+    scratch_planes = np.zeros(lanes.planes.shape[1:], np.float32)
+    waiting = played = 0
+    for b in range(lanes.phase.shape[0]):
+        while True:
+            if ask(tree, lanes, b, knobs, rules, points, mask, scratch, q, policy, scratch_planes):
+                asked[waiting] = b
+                waiting += 1
+                break
+            if lanes.phase[b] != DONE:
+                break
+            action = play_found(tree, lanes, b, knobs, games, habits, stream, version, rules.play, policy, q, wdl)
+            played += 1
+            lanes.phase[b] = IDLE
+            state = games.state[b]
+            if state[STATUS] != ONGOING:
+                break
+            kept = habits.reuse_tree == 1 and keep_subtree(tree, lanes, b, action, moved)
+            budget = draw_budget(stream, habits)
+            begin(tree, lanes, b, knobs, rules, state, kept, budget, True, stream, mask, scratch, counts)
+    return waiting, played

@@ -1,0 +1,441 @@
+"""Simulate → expand → back up, in the tree of one game.
+
+Compiled into the kernels (kernels.py, rl/actors) for the types of the rules, not for a game. A lane's memory is its
+own; ``b`` is its number.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from envs.game import DRAW, FIRST_WON, ONGOING, STATUS, TO_MOVE
+from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN
+from rl.search.noise import draw_gamma, draw_gumbel
+from rl.search.policies import (
+    exact_value,
+    gumbel_interior,
+    gumbel_root,
+    puct,
+    root_decision,
+    turned,
+    visit_schedule,
+)
+from rl.search.tree import DONE, GUMBEL, LEAF_ASKED, ROOT, ROOT_ASKED, SEARCHING
+
+# A legal action's prior never rounds to 0, which marks illegal ones.
+SMALLEST_PRIOR = 1e-30
+
+
+@njit(error_model="numpy")
+def terminal_result(state):
+    """Proven result of an ended position for its side to move."""
+    if state[STATUS] == DRAW:
+        return PROVEN_DRAW
+    winner = 0 if state[STATUS] == FIRST_WON else 1
+    return PROVEN_WIN if winner == state[TO_MOVE] else PROVEN_LOSS
+
+
+@njit(error_model="numpy")
+def clear_node(tree, b, node, parent, action):
+    tree.parent[b, node] = parent
+    tree.action[b, node] = action
+    tree.visits[b, node] = 0
+    tree.value_sum[b, node] = 0.0
+    tree.draw_sum[b, node] = 0.0
+    tree.net_value[b, node] = 0.0
+    tree.proven[b, node] = UNPROVEN
+    tree.child[b, node, :] = -1
+    tree.edge_visits[b, node, :] = 0
+    tree.edge_value[b, node, :] = 0.0
+    tree.edge_proven[b, node, :] = UNPROVEN
+
+
+@njit(error_model="numpy")
+def mark_legal(tree, b, node, legal, mask):
+    """Prior uniform over the legal actions until the network has spoken; returns how many there are."""
+    legal(tree.state[b, node], mask)
+    count = 0
+    for a in range(mask.shape[0]):
+        count += mask[a]
+    log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
+    log_uniform = np.float32(-math.log(count))
+    for a in range(mask.shape[0]):
+        log_prior[a] = log_uniform if mask[a] else -np.inf
+        prior[a] = np.float32(mask[a]) / count
+    return count
+
+
+@njit(error_model="numpy")
+def other_mover(tree, b, node, parent):
+    """True when node and parent have different sides to move, so that values turn their sign between them."""
+    return tree.state[b, node, TO_MOVE] != tree.state[b, parent, TO_MOVE]
+
+
+@njit(error_model="numpy")
+def prove(tree, b, node, result):
+    """Note a proven result (for the node's side to move) at the node and at the edge that leads to it."""
+    tree.proven[b, node] = result
+    parent = tree.parent[b, node]
+    if parent >= 0:
+        seen = turned(result) if other_mover(tree, b, node, parent) else result
+        tree.edge_proven[b, parent, tree.action[b, node]] = seen
+
+
+@njit(error_model="numpy")
+def create_child(tree, lanes, b, node, action, play, legal, mask):
+    """Append the child that ``action`` leads to and return its index."""
+    child = lanes.size[b]
+    lanes.size[b] += 1
+    clear_node(tree, b, child, node, action)
+    tree.child[b, node, action] = child
+    tree.state[b, child, :] = tree.state[b, node, :]
+    play(tree.state[b, child], action)
+    if tree.state[b, child, STATUS] != ONGOING:
+        tree.prior[b, child, :] = 0.0
+        tree.log_prior[b, child, :] = -np.inf
+        prove(tree, b, child, terminal_result(tree.state[b, child]))
+    else:
+        mark_legal(tree, b, child, legal, mask)
+    return child
+
+
+@njit(error_model="numpy")
+def winning_move(state, prior, first, play, scratch):
+    """The first action from ``first`` on that ends the game in favour of the side to move; -1 if none does."""
+    for a in range(first, prior.shape[0]):
+        if prior[a] > 0.0:
+            scratch[:] = state
+            play(scratch, a)
+            if scratch[STATUS] == FIRST_WON + state[TO_MOVE]:
+                return a
+    return -1
+
+
+@njit(error_model="numpy")
+def prove_from_children(tree, b, node):
+    """Set what the node's edges prove of it; True when it is proven."""
+    prior, edge_proven = tree.prior[b, node], tree.edge_proven[b, node]
+    best = PROVEN_LOSS
+    complete = True
+    for a in range(prior.shape[0]):
+        if prior[a] == 0.0:
+            continue
+        result = edge_proven[a]
+        if result == PROVEN_WIN:
+            prove(tree, b, node, PROVEN_WIN)
+            return True
+        if result == UNPROVEN:
+            complete = False
+        best = max(best, result)
+    if complete:
+        prove(tree, b, node, best)
+    return complete
+
+
+@njit(error_model="numpy")
+def draw_in_hand(tree, b, node):
+    """True when one of the node's moves is a proven draw."""
+    found = False
+    for result in tree.edge_proven[b, node]:
+        found |= result == PROVEN_DRAW
+    return found
+
+
+@njit(error_model="numpy")
+def back_up(tree, b, node, value, draw, knobs):
+    """Add one simulation's result to the node and its ancestors, and propagate what it proves.
+
+    ``value`` and ``draw`` are for the side to move at ``node``. A proven node on the way replaces what is
+    backed up from there on by its exact value; a side that has a proven draw in hand accepts nothing worse
+    (score bounds, Cazenave and Saffidine 2010).
+    """
+    proving = tree.proven[b, node] != UNPROVEN
+    while True:
+        if proving:
+            value = exact_value(tree.proven[b, node])
+            draw = np.float32(tree.proven[b, node] == PROVEN_DRAW)
+        elif knobs.solver == 1 and value < 0.0 and draw_in_hand(tree, b, node):
+            value, draw = np.float32(0.0), np.float32(1.0)
+        tree.visits[b, node] += 1
+        tree.value_sum[b, node] += value
+        tree.draw_sum[b, node] += draw
+        parent = tree.parent[b, node]
+        if parent < 0:
+            return
+        if other_mover(tree, b, node, parent):
+            value = -value
+        action = tree.action[b, node]
+        tree.edge_visits[b, parent, action] += 1
+        tree.edge_value[b, parent, action] += value
+        proving = proving and knobs.solver == 1 and prove_from_children(tree, b, parent)
+        node = parent
+
+
+@njit(error_model="numpy")
+def select_leaf(tree, lanes, b, knobs, play, legal, mask, scratch, q, policy):
+    """Run simulations in one lane until one needs the network (True) or the search is over (False)."""
+    children, visits, net_value, noise, base = (
+        tree.child[b],
+        tree.visits[b],
+        tree.net_value[b],
+        lanes.noise[b],
+        lanes.base[b],
+    )
+    edge_visits, edge_value, edge_proven = tree.edge_visits[b], tree.edge_value[b], tree.edge_proven[b]
+    prior, log_prior, proven = tree.prior[b], tree.log_prior[b], tree.proven[b]
+    value_sum, noisy, schedule = tree.value_sum[b], lanes.explore[b] == 1, lanes.schedule[b]
+    while lanes.done[b] < lanes.budget[b] and proven[0] == UNPROVEN:
+        node = 0
+        while True:
+            if knobs.kind != GUMBEL:
+                action = puct(node, edge_visits, edge_value, edge_proven, prior, noise, visits, value_sum, noisy, knobs)
+            elif node == 0:
+                due = schedule[lanes.done[b]]
+                action = gumbel_root(
+                    edge_visits, edge_value, edge_proven, prior, log_prior, net_value, noise, base, due, knobs, q
+                )
+            else:
+                action = gumbel_interior(
+                    node, edge_visits, edge_value, edge_proven, prior, log_prior, net_value, visits, knobs, q, policy
+                )
+            child = children[node, action]
+            new = child < 0
+            if new:
+                child = create_child(tree, lanes, b, node, action, play, legal, mask)
+                if knobs.lookahead == 1 and proven[child] == UNPROVEN:
+                    winning = winning_move(tree.state[b, child], prior[child], 0, play, scratch)
+                    if winning >= 0:
+                        prove(tree, b, child, PROVEN_WIN)
+            if new or proven[child] != UNPROVEN:
+                break
+            node = child
+        lanes.done[b] += 1
+        if proven[child] == UNPROVEN:
+            lanes.leaf[b] = child
+            return True
+        back_up(tree, b, child, np.float32(0.0), np.float32(0.0), knobs)
+    return False
+
+
+@njit(error_model="numpy")
+def write_planes(tree, b, node, symmetry, point_symmetries, planes, scratch_planes, out):
+    """Network input of a node under a symmetry of the board."""
+    if symmetry == 0:
+        planes(tree.state[b, node], out)
+        return
+    planes(tree.state[b, node], scratch_planes)
+    width = out.shape[2]
+    for c in range(out.shape[0]):
+        for i in range(point_symmetries.shape[1]):
+            source = point_symmetries[symmetry, i]
+            out[c, i // width, i % width] = scratch_planes[c, source // width, source % width]
+
+
+@njit(error_model="numpy")
+def ask(tree, lanes, b, knobs, rules, point_symmetries, mask, scratch, q, policy, scratch_planes):
+    """Advance the lane to its next evaluation, whose planes are written, or to the end of its search.
+
+    True where it waits for an answer; one that waits already keeps its planes.
+    """
+    out = lanes.planes[b]
+    if lanes.phase[b] == SEARCHING:
+        if not select_leaf(tree, lanes, b, knobs, rules.play, rules.legal, mask, scratch, q, policy):
+            lanes.phase[b] = DONE
+            return False
+        write_planes(tree, b, lanes.leaf[b], 0, point_symmetries, rules.planes, scratch_planes, out)
+        lanes.phase[b] = LEAF_ASKED
+    elif lanes.phase[b] == ROOT:
+        write_planes(tree, b, 0, lanes.symmetry[b], point_symmetries, rules.planes, scratch_planes, out)
+        lanes.phase[b] = ROOT_ASKED
+    return waits(lanes, b)
+
+
+@njit(error_model="numpy")
+def waits(lanes, b):
+    """True where the lane waits for an answer of the network."""
+    return lanes.phase[b] == LEAF_ASKED or lanes.phase[b] == ROOT_ASKED
+
+
+@njit(error_model="numpy")
+def store_policy(tree, b, node, logits, actions_of, weight):
+    """Add ``weight`` · logits to the node's log prior; ``actions_of`` maps the answer's actions to the node's."""
+    log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
+    for a in range(logits.shape[0]):
+        action = actions_of[a]
+        if prior[action] > 0.0:
+            log_prior[action] += weight * logits[a]
+
+
+@njit(error_model="numpy")
+def normalise(tree, b, node):
+    """Turn legal logits into log probabilities and probabilities."""
+    log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
+    top = -np.inf
+    for a in range(prior.shape[0]):
+        if prior[a] > 0.0:
+            top = max(top, log_prior[a])
+    total = 0.0
+    for a in range(prior.shape[0]):
+        if prior[a] > 0.0:
+            weight = math.exp(log_prior[a] - top)
+            prior[a] = weight + SMALLEST_PRIOR
+            total += weight
+    shift = np.float32(top + math.log(total))
+    for a in range(prior.shape[0]):
+        if prior[a] > 0.0:
+            log_prior[a] -= shift
+            prior[a] /= total
+
+
+@njit(error_model="numpy")
+def answer(tree, lanes, b, knobs, action_symmetries, logits, wdl):
+    """Expand the asked node with the network's answer (logits [A], wdl [3]) and back it up."""
+    node = lanes.leaf[b]
+    value = wdl[0] - wdl[2]
+    if lanes.phase[b] == ROOT_ASKED:
+        rounds = action_symmetries.shape[0] if knobs.root_symmetries == 1 else 1
+        store_policy(tree, b, node, logits, action_symmetries[lanes.symmetry[b]], 1.0 / rounds)
+        tree.net_value[b, node] += value / rounds
+        tree.value_sum[b, node] += value / rounds
+        tree.draw_sum[b, node] += wdl[1] / rounds
+        lanes.symmetry[b] += 1
+        if lanes.symmetry[b] < rounds:
+            lanes.phase[b] = ROOT
+            return
+        normalise(tree, b, node)
+        tree.visits[b, node] += 1
+    else:
+        store_policy(tree, b, node, logits, action_symmetries[0], 1.0)
+        normalise(tree, b, node)
+        tree.net_value[b, node] = value
+        back_up(tree, b, node, value, wdl[1], knobs)
+    # Said here rather than in the next ask, so that the lane can start its next search before it.
+    over = lanes.done[b] >= lanes.budget[b] or tree.proven[b, 0] != UNPROVEN
+    lanes.phase[b] = DONE if over else SEARCHING
+
+
+@njit(error_model="numpy")
+def plant(tree, lanes, b, knobs, state, play, legal, mask, scratch):
+    """A new tree of one node, the position ``state`` [S].
+
+    With lookahead, moves that win at once are created, which proves the root and ends the search before any
+    evaluation.
+    """
+    clear_node(tree, b, 0, -1, -1)
+    tree.state[b, 0, :] = state
+    lanes.size[b] = 1
+    lanes.done[b] = 0
+    lanes.symmetry[b] = 0
+    lanes.leaf[b] = 0
+    lanes.base[b, :] = 0
+    lanes.phase[b] = ROOT
+    mark_legal(tree, b, 0, legal, mask)
+    if knobs.lookahead == 0:
+        return
+    action = winning_move(tree.state[b, 0], tree.prior[b, 0], 0, play, scratch)
+    while action >= 0:
+        child = create_child(tree, lanes, b, 0, action, play, legal, mask)
+        prove(tree, b, 0, PROVEN_WIN)
+        back_up(tree, b, child, np.float32(0.0), np.float32(0.0), knobs)
+        lanes.phase[b] = DONE
+        action = winning_move(tree.state[b, 0], tree.prior[b, 0], action + 1, play, scratch)
+
+
+@njit(error_model="numpy")
+def keep_subtree(tree, lanes, b, action, moved):
+    """Make the root's child by ``action`` the root, with its subtree; False where there is none worth keeping.
+
+    Children have larger indices than their parents, so the subtree is moved down in place. ``moved`` [N] is scratch.
+    """
+    root = tree.child[b, 0, action]
+    # Half the room is for the new search; a subtree that fills more is not worth its memory.
+    if root < 0 or tree.proven[b, root] != UNPROVEN or tree.visits[b, root] == 0:
+        return False
+    size = 0
+    for node in range(root, lanes.size[b]):
+        parent = tree.parent[b, node]
+        if node == root:
+            moved[node] = 0
+        elif parent >= root and moved[parent] >= 0:
+            moved[node] = size
+        else:
+            moved[node] = -1
+            continue
+        size += 1
+    if size > tree.parent.shape[1] // 2:
+        return False
+    for node in range(root, lanes.size[b]):
+        target = moved[node]
+        if target < 0:
+            continue
+        tree.parent[b, target] = -1 if node == root else moved[tree.parent[b, node]]
+        tree.action[b, target] = -1 if node == root else tree.action[b, node]
+        for a in range(tree.child.shape[2]):
+            child = tree.child[b, node, a]
+            tree.child[b, target, a] = moved[child] if child >= 0 else -1
+        tree.prior[b, target, :] = tree.prior[b, node, :]
+        tree.edge_visits[b, target, :] = tree.edge_visits[b, node, :]
+        tree.edge_value[b, target, :] = tree.edge_value[b, node, :]
+        tree.edge_proven[b, target, :] = tree.edge_proven[b, node, :]
+        tree.state[b, target, :] = tree.state[b, node, :]
+        tree.log_prior[b, target, :] = tree.log_prior[b, node, :]
+        tree.visits[b, target] = tree.visits[b, node]
+        tree.value_sum[b, target] = tree.value_sum[b, node]
+        tree.draw_sum[b, target] = tree.draw_sum[b, node]
+        tree.net_value[b, target] = tree.net_value[b, node]
+        tree.proven[b, target] = tree.proven[b, node]
+    lanes.size[b] = size
+    lanes.done[b] = 0
+    lanes.leaf[b] = 0
+    lanes.phase[b] = SEARCHING
+    for a in range(tree.child.shape[2]):
+        lanes.base[b, a] = tree.edge_visits[b, 0, a]
+    return True
+
+
+@njit(error_model="numpy")
+def begin(tree, lanes, b, knobs, rules, state, kept, budget, explore, stream, mask, scratch, counts):
+    """Begin a search of ``budget`` simulations from ``state``; with ``kept`` the root stands already (keep_subtree).
+
+    ``explore`` draws the root noise of self-play: Gumbel, or Dirichlet over the legal moves for PUCT.
+    ``counts`` [A] int is scratch.
+    """
+    if not kept:
+        plant(tree, lanes, b, knobs, state, rules.play, rules.legal, mask, scratch)
+    lanes.budget[b] = budget
+    lanes.explore[b] = explore
+    prior, noise = tree.prior[b, 0], lanes.noise[b]
+    actions, considered = prior.shape[0], 0
+    for a in range(actions):
+        considered += prior[a] > 0.0
+    if knobs.kind == GUMBEL:
+        for a in range(actions):
+            noise[a] = draw_gumbel(stream) if explore else 0.0
+        visit_schedule(min(considered, knobs.max_considered), counts, lanes.schedule[b, :budget])
+    elif explore:
+        total = 0.0
+        for a in range(actions):
+            # Draws of a small shape can vanish; a sum of 0 could not be divided by.
+            noise[a] = draw_gamma(stream, knobs.dirichlet_total / considered) + 1e-30 if prior[a] > 0.0 else 0.0
+            total += noise[a]
+        for a in range(actions):
+            noise[a] /= total
+
+
+@njit(error_model="numpy")
+def decide(tree, lanes, b, knobs, policy, q, wdl):
+    """The action to play (returned), the improved policy [A] and the searched value of the root (``wdl`` [3])."""
+    action = root_decision(tree, lanes, b, knobs, policy, q)
+    if tree.proven[b, 0] != UNPROVEN:
+        value = exact_value(tree.proven[b, 0])
+        draw = np.float32(tree.proven[b, 0] == PROVEN_DRAW)
+    else:
+        value = tree.value_sum[b, 0] / tree.visits[b, 0]
+        draw = tree.draw_sum[b, 0] / tree.visits[b, 0]
+    win, loss = max(0.0, 0.5 * (1.0 - draw + value)), max(0.0, 0.5 * (1.0 - draw - value))
+    total = win + draw + loss
+    wdl[0], wdl[1], wdl[2] = win / total, draw / total, loss / total
+    return action
