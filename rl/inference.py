@@ -124,10 +124,10 @@ class Evaluator:
         planes, _ = random_positions(self.game, self.batch_size)
         with torch.inference_mode():
             x = runner.convert(torch.from_numpy(planes))
-            runner.run(x)
+            runner.bare(x)
             calls, start = 0, time.perf_counter()
             while (spent := time.perf_counter() - start) < seconds:
-                runner.run(x)
+                runner.bare(x)
                 calls += 1
                 if self.device.type == "cuda":
                     torch.cuda.synchronize(self.device)
@@ -321,13 +321,12 @@ def _check_tensors(weights: Weights, state: dict[str, torch.Tensor]) -> None:
 def _forward(runner: Runner, planes: torch.Tensor, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [n, A] and wdl probabilities [n, 3], float32, of float32 planes."""
     n = len(planes)
-    x = runner.convert(planes)
     if runner.format.compiled and n != batch_size:  # compiled for one shape only
-        padded = x.new_zeros((batch_size, *x.shape[1:])).to(memory_format=runner.format.memory_format)
-        padded[:n] = x
-        x = padded
-    logits, wdl = runner.run(x)
-    return logits[:n].float(), wdl[:n].float().softmax(1)
+        padded = planes.new_zeros((batch_size, *planes.shape[1:]))
+        padded[:n] = planes
+        logits, wdl = runner.answer(padded)
+        return logits[:n], wdl[:n]
+    return runner.answer(planes)
 
 
 def _gap(runner: Runner, exact: Runner, planes: np.ndarray, legal: np.ndarray, batch_size: int) -> float:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import importlib.util
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,8 +39,23 @@ class Format:
 EXACT = Format("float32", channels_last=False)
 
 
+class Answer(nn.Module):
+    """A network in a format from float32 planes [n, C, H, W] to float32 logits [n, A] and wdl probabilities [n, 3]."""
+
+    def __init__(self, net: nn.Module, fmt: Format):
+        super().__init__()
+        self.net, self.dtype, self.memory_format = net, DTYPES[fmt.dtype], fmt.memory_format
+
+    def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits, wdl = self.net(planes.to(self.dtype, memory_format=self.memory_format))
+        return logits.float(), wdl.float().softmax(1)
+
+
 class Runner:
-    """The network in one format on one device; ``update`` writes new weights in place, so compiled code stays valid."""
+    """The network in one format on one device; ``update`` writes new weights in place, so compiled code stays valid.
+
+    ``answer`` is an Answer; ``bare`` is the network alone, for planes that ``convert`` has made: a benchmark's ceiling.
+    """
 
     def __init__(self, fmt: Format, net: nn.Module, device: torch.device):
         self.format = fmt
@@ -46,8 +63,10 @@ class Runner:
         form = fold(net) if fmt.folded else copy.deepcopy(net).eval()
         form = form.requires_grad_(False).to(device, DTYPES[fmt.dtype])
         self.net = form.to(memory_format=fmt.memory_format)  # type: ignore[call-overload]  # missing in torch's stubs
-        # Static shapes: the evaluator pads to its batch size for compiled code.
-        self.run = torch.compile(self.net, dynamic=False) if fmt.compiled else self.net
+        self.bare: Callable[..., Any] = self.net
+        self.answer: Callable[..., Any] = Answer(self.net, fmt)
+        if fmt.compiled:  # at the first call; static shapes: the evaluator pads to its batch size
+            self.bare, self.answer = (torch.compile(m, dynamic=False) for m in (self.bare, self.answer))
 
     @torch.no_grad()
     def update(self, net: nn.Module) -> None:
