@@ -80,7 +80,7 @@ class SearchConfig(Section):
     kind: Literal["gumbel", "puct"] = "gumbel"
     simulations: Positive = 32
     solver: bool = True  # back up proven wins, draws and losses exactly (Winands et al. 2008, MCTS-Solver)
-    lookahead: bool = False  # try every move of a new node for an immediate win; cheap only in cheap games
+    lookahead: bool = False  # try a new node's moves, and the replies, for immediate wins; cheap only in cheap games
     reuse_tree: bool = False  # keep the played move's subtree for the next search
     root_symmetries: bool = False  # average the root's evaluation over the board's symmetries
     # Gumbel AlphaZero (Danihelka et al. 2022)

@@ -16,7 +16,7 @@ from rl.search.lane import ask, begin, decide, keep_subtree
 from rl.search.tree import DONE, IDLE, view_knobs, view_lanes, view_tree
 
 # As in rl/search/kernels.py: what numba compiles into this file from others.
-COMPILED_IN = "db3fbbc58a0a07a5"
+COMPILED_IN = "0db19da7863ddff4"
 
 
 class Games(NamedTuple):
@@ -167,7 +167,7 @@ def advance(rules, tree, lanes, knobs, games, habits, points, stream, version, a
     mask = np.zeros(actions, np.uint8)
     counts = np.zeros(actions, np.int32)
     moved = np.zeros(tree.parent.shape[1], np.int32)
-    scratch = np.zeros(tree.state.shape[2], np.int64)
+    scratch = np.zeros((2, tree.state.shape[2]), np.int64)
     q = np.zeros(actions, np.float64)
     policy = np.zeros(actions, np.float64)
     wdl = np.zeros(3, np.float32)

@@ -18,7 +18,7 @@ from rl.search.tree import view_knobs, view_lanes, view_tree
 # numba compiles other files into these kernels but looks only at this one when it decides whether its cached machine
 # code is still valid. Their digest stands here so that a change of theirs is one of this file too;
 # tests/test_compiled_in.py compares it and says what to write.
-COMPILED_IN = "0afa27b14881c08f"
+COMPILED_IN = "13ef48365db18fd4"
 
 Handles = (int64[::1],) * 4  # of rules, tree, lanes and knobs
 
@@ -45,7 +45,7 @@ def start(rules, tree, lanes, knobs, states, actions, chosen, budgets, explore, 
     tree, lanes, knobs = view_tree(tree), view_lanes(lanes), view_knobs(knobs)
     mask = np.zeros(tree.child.shape[2], np.uint8)
     counts = np.zeros(tree.child.shape[2], np.int32)
-    scratch = np.zeros(tree.state.shape[2], np.int64)
+    scratch = np.zeros((2, tree.state.shape[2]), np.int64)
     moved = np.zeros(tree.parent.shape[1], np.int32)
     for i in range(chosen.shape[0]):
         b = chosen[i]
@@ -86,7 +86,7 @@ def select(rules, tree, lanes, knobs, point_symmetries, asked):
     tree, lanes, knobs = view_tree(tree), view_lanes(lanes), view_knobs(knobs)
     actions = tree.child.shape[2]
     mask = np.zeros(actions, np.uint8)
-    scratch = np.zeros(tree.state.shape[2], np.int64)
+    scratch = np.zeros((2, tree.state.shape[2]), np.int64)
     q = np.zeros(actions, np.float64)
     policy = np.zeros(actions, np.float64)
     scratch_planes = np.zeros(lanes.planes.shape[1:], np.float32)

@@ -103,15 +103,40 @@ def create_child(tree, lanes, b, node, action, play, legal, mask):
 
 
 @njit(error_model="numpy")
-def winning_move(state, prior, first, play, scratch):
-    """The first action from ``first`` on that ends the game in favour of the side to move; -1 if none does."""
-    for a in range(first, prior.shape[0]):
-        if prior[a] > 0.0:
+def winning_move(state, legal, first, play, scratch):
+    """The first action from ``first`` on that ends the game in favour of the side to move; -1 if none does.
+
+    ``legal`` [A] is positive where an action is legal.
+    """
+    for a in range(first, legal.shape[0]):
+        if legal[a] > 0:
             scratch[:] = state
             play(scratch, a)
             if scratch[STATUS] == FIRST_WON + state[TO_MOVE]:
                 return a
     return -1
+
+
+@njit(error_model="numpy")
+def note_refuted_moves(tree, b, node, play, legal, mask, scratch):
+    """Note as lost every move that the opponent can answer by winning at once; True when all moves are such."""
+    state, prior, edge_proven = tree.state[b, node], tree.prior[b, node], tree.edge_proven[b, node]
+    after, reply = scratch[0], scratch[1]
+    hopeless = True
+    for a in range(prior.shape[0]):
+        if prior[a] == 0.0:
+            continue
+        after[:] = state
+        play(after, a)
+        refuted = False
+        if after[STATUS] == ONGOING and after[TO_MOVE] != state[TO_MOVE]:
+            legal(after, mask)
+            refuted = winning_move(after, mask, 0, play, reply) >= 0
+        if refuted:
+            edge_proven[a] = PROVEN_LOSS
+        else:
+            hopeless = False
+    return hopeless
 
 
 @njit(error_model="numpy")
@@ -206,9 +231,10 @@ def select_leaf(tree, lanes, b, knobs, play, legal, mask, scratch, q, policy):
             if new:
                 child = create_child(tree, lanes, b, node, action, play, legal, mask)
                 if knobs.lookahead == 1 and proven[child] == UNPROVEN:
-                    winning = winning_move(tree.state[b, child], prior[child], 0, play, scratch)
-                    if winning >= 0:
+                    if winning_move(tree.state[b, child], prior[child], 0, play, scratch[0]) >= 0:
                         prove(tree, b, child, PROVEN_WIN)
+                    elif note_refuted_moves(tree, b, child, play, legal, mask, scratch):
+                        prove(tree, b, child, PROVEN_LOSS)
             if new or proven[child] != UNPROVEN:
                 break
             node = child
@@ -322,7 +348,7 @@ def plant(tree, lanes, b, knobs, state, play, legal, mask, scratch):
     """A new tree of one node, the position ``state`` [S].
 
     With lookahead, moves that win at once are created, which proves the root and ends the search before any
-    evaluation.
+    evaluation. A root whose moves are all refuted at once is still searched, for the network's choice among them.
     """
     clear_node(tree, b, 0, -1, -1)
     tree.state[b, 0, :] = state
@@ -335,13 +361,15 @@ def plant(tree, lanes, b, knobs, state, play, legal, mask, scratch):
     mark_legal(tree, b, 0, legal, mask)
     if knobs.lookahead == 0:
         return
-    action = winning_move(tree.state[b, 0], tree.prior[b, 0], 0, play, scratch)
+    action = winning_move(tree.state[b, 0], tree.prior[b, 0], 0, play, scratch[0])
     while action >= 0:
         child = create_child(tree, lanes, b, 0, action, play, legal, mask)
         prove(tree, b, 0, PROVEN_WIN)
         back_up(tree, b, child, np.float32(0.0), np.float32(0.0), knobs)
         lanes.phase[b] = DONE
-        action = winning_move(tree.state[b, 0], tree.prior[b, 0], action + 1, play, scratch)
+        action = winning_move(tree.state[b, 0], tree.prior[b, 0], action + 1, play, scratch[0])
+    if lanes.phase[b] == ROOT:
+        note_refuted_moves(tree, b, 0, play, legal, mask, scratch)
 
 
 @njit(error_model="numpy")

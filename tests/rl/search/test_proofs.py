@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from functools import cache
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.game import ONGOING, PLY, STATUS, Game
+from envs.game import FIRST_WON, ONGOING, PLY, STATUS, TO_MOVE, Game
 from rl.config import SearchConfig
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN, SearchResult
 from rl.search import Search
@@ -235,3 +236,38 @@ def test_lookahead_gives_every_move_that_wins_at_once() -> None:
     assert (done, rows) == (0, 0)
     assert result.policy[0].tolist() == [0.5, 0, 0, 0, 0.5, 0, 0]
     assert result.visits[0].tolist() == [1, 0, 0, 0, 1, 0, 0]
+
+
+def refuted(game: Game, state: np.ndarray) -> set[int]:
+    """Moves that the opponent can answer by winning at once."""
+    found = set()
+    for action in np.flatnonzero(game.legal_mask(state)):
+        after = game.after(state, int(action))
+        replies = np.flatnonzero(game.legal_mask(after))
+        wins = [game.after(after, int(r))[STATUS] == FIRST_WON + after[TO_MOVE] for r in replies]
+        if after[TO_MOVE] != state[TO_MOVE] and any(wins):
+            found.add(int(action))
+    return found
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_lookahead_notes_every_move_that_loses_at_once(name: str) -> None:
+    game, positions, _ = late_positions(name)
+    search = run(game, positions, 1, lookahead=True)[0]
+    tree, sets = search.tree, Counter[int]()
+    for b in range(len(positions)):
+        for node in range(search.lane.size[b]):
+            if tree.proven[b, node] not in (PROVEN_WIN, PROVEN_DRAW) and tree.state[b, node, STATUS] == ONGOING:
+                lost = refuted(game, tree.state[b, node])
+                assert lost <= set(np.flatnonzero(tree.edge_proven[b, node] == PROVEN_LOSS).tolist())
+                sets[len(lost)] += 1
+    if not name.startswith("two_stones"):  # where few moves hand the opponent the last stone
+        assert sets[1] > 20
+        assert sum(sets[n] for n in sets if n > 1) > 5
+
+
+def test_a_position_that_lookahead_knows_to_be_lost_still_gets_the_networks_move() -> None:
+    result, done, rows = decide(LOST, 50, lookahead=True)
+    assert result.proven[0] == PROVEN_LOSS
+    assert (done, rows) == (1, 1)
+    assert result.policy[0].sum() == pytest.approx(1)
