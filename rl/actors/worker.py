@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 LOCKSTEP_GAMES = 64  # in sync mode nothing may depend on a measurement
 BATCH_CANDIDATES = (32, 64, 128, 256, 512, 1024, 2048)
+FIRST_CANDIDATE = 128  # with which the number format is chosen
 TRIAL_SECONDS = 0.3  # timing of each candidate
 GOOD_ENOUGH = 0.95  # of the best throughput; fewer games at once finish sooner and lag less
 
@@ -54,16 +55,18 @@ class SelfPlayWorker:
             games = games or LOCKSTEP_GAMES
         if games is not None:
             return self._evaluator(games, weights, settled), games
-        settled = self._evaluator(BATCH_CANDIDATES[2], weights).format
+        first = self._evaluator(FIRST_CANDIDATE, weights)
+        # Compiling takes seconds a size, and hardly moves the best one: sizes are compared without it.
+        eager = first.format.removesuffix("-compiled")
         speeds: dict[int, float] = {}
         for size in BATCH_CANDIDATES:
-            speeds[size] = self._trial(size, weights, settled)
+            speeds[size] = self._trial(size, weights, eager)
             # Past the peak by two sizes, larger ones will not win, and each costs more to try.
             if size >= 4 * max(speeds, key=speeds.__getitem__):
                 break
         chosen = min(size for size, speed in speeds.items() if speed >= GOOD_ENOUGH * max(speeds.values()))
         log.info("%d games at once: evaluations/s by number %s", chosen, {k: round(v) for k, v in speeds.items()})
-        return self._evaluator(chosen, weights, settled), chosen
+        return first if chosen == FIRST_CANDIDATE else self._evaluator(chosen, weights, first.format), chosen
 
     def _trial(self, games: int, weights: Weights, format: str) -> float:
         """Evaluations/s of self-play itself: what a step costs beside the network matters most in small batches."""
