@@ -55,7 +55,7 @@ def clear_node(tree, b, node, parent, action):
 
 @njit(error_model="numpy")
 def mark_legal(tree, b, node, legal, mask):
-    """Prior uniform over the legal actions until the network has spoken; returns how many there are."""
+    """Prior uniform over the legal actions until the network has spoken."""
     legal(tree.state[b, node], mask)
     count = 0
     for a in range(mask.shape[0]):
@@ -65,7 +65,6 @@ def mark_legal(tree, b, node, legal, mask):
     for a in range(mask.shape[0]):
         log_prior[a] = log_uniform if mask[a] else -np.inf
         prior[a] = np.float32(mask[a]) / count
-    return count
 
 
 @njit(error_model="numpy")
