@@ -1,6 +1,7 @@
 """Rules and worlds. This package knows nothing of learning: no torch, no ray.
 
-``make("connect_four")`` gives a shipped game, ``make("my_game.py:connect_three")`` or
+``make("connect_four")`` gives a shipped game, ``make("go9")`` one of a family on a board of that size,
+``make("go9", komi=6.5)`` one with options, ``make("my_game.py:connect_three")`` or
 ``make("my_package.my_game:connect_three")`` a game of the user's own.
 """
 
@@ -9,35 +10,47 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
+import re
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from traceback import walk_tb
 from types import ModuleType
+from typing import Any
 
 from envs.connect_four import connect_four
 from envs.game import Game
+from envs.go import go
 from envs.tic_tac_toe import tic_tac_toe
 
-GAMES: dict[str, Callable[[], Game]] = {
+# A name that ends in a number is a family's: its factory takes the board's size first.
+FAMILIES: dict[str, Callable[..., Game]] = {"go": go}
+GAMES: dict[str, Callable[..., Game]] = {
     "tic_tac_toe": tic_tac_toe,
     "connect_four": connect_four,
+    "go9": partial(go, 9),
 }
 
 
-def make(env_id: str) -> Game:
+def make(env_id: str, **options: Any) -> Game:
     """The game named by ``env_id``: a shipped name, ``module:attribute`` or ``path/to/file.py:attribute``.
 
-    The attribute is a :class:`Game` or a function without arguments that returns one.
-    Raises ValueError, naming the id and the remedy, when there is no such game. What the user's own code raises while
-    it runs passes through, except that a file which cannot be parsed or lacks an import is a ValueError too.
+    The attribute is a :class:`Game` or a function that returns one and is handed the ``options``.
+    Raises ValueError, naming the id and the remedy, when there is no such game or option. What the user's own code
+    raises while it runs passes through, except that a file which cannot be parsed or lacks an import is a ValueError
+    too.
     """
+    family = re.fullmatch(r"([a-z_]+?)(\d+)", env_id)
     if env_id in GAMES:
-        return GAMES[env_id]()
+        return _made(env_id, GAMES[env_id], options)
+    if family and family[1] in FAMILIES:
+        return _made(env_id, partial(FAMILIES[family[1]], int(family[2])), options)
     if ":" not in env_id:
+        families = ", ".join(f"{name}N for a board of N lines" for name in FAMILIES)
         raise ValueError(
-            f"unknown environment {env_id!r}: choose one of {', '.join(GAMES)}, "
+            f"unknown environment {env_id!r}: choose one of {', '.join(GAMES)}, {families}, "
             "or give your own as 'file.py:attribute' or 'module:attribute'"
         )
     place, _, attribute = env_id.rpartition(":")
@@ -46,12 +59,19 @@ def make(env_id: str) -> Game:
     module = _import(place)
     if not hasattr(module, attribute):
         raise ValueError(f"environment {env_id!r}: {place} defines no {attribute!r}")
-    made = getattr(module, attribute)
-    if callable(made):
-        made = made()
+    made = _made(env_id, getattr(module, attribute), options)
     if not isinstance(made, Game):
         raise ValueError(f"environment {env_id!r}: {attribute} gave a {type(made).__name__}, not an envs.game.Game")
     return made
+
+
+def _made(env_id: str, factory: Any, options: dict[str, Any]) -> Any:
+    """The factory's game. Raises ValueError naming an option that it does not have."""
+    known = [] if not callable(factory) else list(inspect.signature(factory).parameters)
+    for option in options:
+        if option not in known:
+            raise ValueError(f"{env_id} has no option {option!r}: it has {', '.join(known) or 'none'}")
+    return factory(**options) if callable(factory) else factory
 
 
 def _import(place: str) -> ModuleType:

@@ -21,9 +21,9 @@ def draw_bits(stream):
 
 @njit(int64(uint64[::1], int64), cache=True)
 def draw_below(stream, limit):
-    """Uniform integer in [0, limit)."""
-    # The bias of the remainder is below limit / 2**63.
-    return int64((draw_bits(stream) >> uint64(1)) % uint64(limit))
+    """Uniform integer in [0, limit), limit below 2**32."""
+    # Multiply and shift (Lemire 2019): several times as fast as a remainder; the bias is below limit / 2**32.
+    return int64(((draw_bits(stream) >> uint64(32)) * uint64(limit)) >> uint64(32))
 
 
 @njit(float64(uint64[::1]), cache=True)

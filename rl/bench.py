@@ -17,7 +17,7 @@ import torch
 
 import envs
 from envs.game import ONGOING, STATUS, Game
-from envs.playout import count_moves
+from envs.playout import count_moves, playout_rules
 from rl.actors.worker import SelfPlayWorker
 from rl.config import Config
 from rl.learner import make_optimizer
@@ -195,5 +195,5 @@ def _moves_per_second(game: Game, seconds: float) -> float:
     stream, root = np.zeros(1, np.uint64), game.initial_state()
     moves, start = 0, time.perf_counter()
     while (spent := time.perf_counter() - start) < seconds:
-        moves += count_moves(root, GAMES_A_CALL, game.num_actions, stream, game.legal, game.play)
+        moves += count_moves(root, GAMES_A_CALL, game.num_actions, stream, *playout_rules(game))
     return moves / spent

@@ -19,6 +19,28 @@ def test_shipped_games_carry_their_name(env_id: str) -> None:
     assert make(env_id).env_id == env_id
 
 
+def test_a_family_is_made_for_a_size_and_with_options() -> None:
+    game = make("go13", komi=5.5, suicide=True)
+    assert (game.env_id, game.board_shape, game.params[1:4]) == ("go13", (13, 13), (13, 11, 1))
+    assert make("go9").params == make("go9", komi=7.0).params
+
+
+@pytest.mark.parametrize(
+    ("env_id", "options", "message"),
+    [
+        ("go9", {"handicap": 2}, "go9 has no option 'handicap': it has board, komi, suicide, max_moves"),
+        ("go9", {"size": 13}, "go9 has no option 'size'"),
+        ("tic_tac_toe", {"komi": 7}, "tic_tac_toe has no option 'komi': it has none"),
+        (f"{CONNECT_THREE}:connect_three", {"rows": 7}, "has no option 'rows': it has none"),
+        ("go3", {}, "go is played on 5 to 19 lines, not 3"),
+        ("chess8", {}, "unknown environment 'chess8'.*goN for a board of N lines"),
+    ],
+)
+def test_wrong_options_and_sizes_are_named(env_id: str, options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(env_id, **options)
+
+
 def test_game_from_a_file() -> None:
     game = make(f"{CONNECT_THREE}:connect_three")
     assert (game.env_id, game.board_shape, game.num_actions) == ("connect_three", (4, 5), 5)

@@ -1,0 +1,512 @@
+"""Go on any board from 5×5 to 19×19: area scoring, positional superko, komi in half points.
+
+Tromp and Taylor's rules: a player may not bring back an earlier position of the board (a pass is always allowed), two
+passes in a row end the game, and a player's score is the number of their stones and of the empty points that reach only
+their colour. Suicide of several stones is an option; suicide of one stone changes nothing on the board, so superko
+forbids it always. A game is also over, and counted as it stands, after ``max_moves``.
+
+Actions are vertices row-major from the top left, then the pass. A board may be smaller than the array that it lies in
+(``board`` < ``size``): it takes the top left corner, so that one network input holds boards of several sizes.
+
+How the board is kept
+---------------------
+One word a point, on a grid with a border of one: colour, chain (named by one of its stones), next stone of the chain
+(a ring), and whether a stone of either colour was ever removed here. A chain's liberties are kept as
+*pseudo-liberties*: the number, the sum and the sum of squares of the empty points beside its stones, each counted once
+for every stone beside it. The chain is in atari exactly where number · squares = sum² (Cauchy and Schwarz: all points
+are the same one), and taking or giving a liberty is one addition.
+
+Superko compares 64-bit Zobrist hashes: in a game of 1,000 moves with 361 candidates each, a wrong match has a
+probability of about 10⁻¹¹. A move can repeat a position only where a stone of its colour was removed from that point
+before, which leaves few points to look at.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import int64, njit, uint64
+
+from envs.game import (
+    ALLOWS,
+    DRAW,
+    FIRST_WON,
+    HEADER,
+    INIT,
+    LEGAL,
+    ONGOING,
+    PLANES,
+    PLAY,
+    PLY,
+    SECOND_WON,
+    STATUS,
+    TERRITORY,
+    TO_MOVE,
+    Game,
+)
+from envs.symmetry import square
+
+SIZE, BOARD, KOMI2, SUICIDE, LIMIT = HEADER, HEADER + 1, HEADER + 2, HEADER + 3, HEADER + 4
+PASSES, HASH, LAST = HEADER + 5, HEADER + 6, HEADER + 7  # LAST: the latest moves, newest first, -1 for none
+RECENT = 3
+GRID = LAST + RECENT  # words of points, then words of liberties, then hashes of all positions so far
+
+EMPTY, BORDER = 0, 3  # colours; 1 and 2 are the first and the second player
+# Of a point's word: mask of the colour; 1 shifted by these for each field, whose mask is FIELD once shifted down.
+COLOUR, NEXT, HEAD, STONES, FIELD = 3, 4, 14, 24, 1023
+REMOVED, EVER_REMOVED = 2, 0b1100  # REMOVED << colour: set where a stone of that colour was ever removed
+SUM, COUNT = 30, 52  # shifts of a liberty word; squares lie in the lowest bits
+
+MIN_SIZE, MAX_SIZE = 5, 19
+NUM_PLANES = 14
+KOMI_SCALE = 15.0  # points
+LAST_MOVES = 40  # from this many moves before the limit on, planes tell how near it is
+LETTERS = "ABCDEFGHJKLMNOPQRST"
+
+
+# Functions below name a point by its index in the state vector, and are handed the state alone: numba counts every
+# array that is sliced out of another by an atomic operation, which made ``legal`` eight times as slow.
+
+
+@njit
+def width_of(state):
+    """Points from one row of the grid to the next: one border column serves as left and right."""
+    return state[SIZE] + 1
+
+
+@njit
+def grid_size(width):
+    """Words of a grid, which has a border row above and below."""
+    return (width + 1) * width
+
+
+@njit
+def point_at(row, column, width):
+    return GRID + (row + 1) * width + column
+
+
+@njit(forceinline=True)
+def neighbours(point, width):
+    return point - 1, point + 1, point - width, point + width
+
+
+@njit
+def head_of(word):
+    return (word >> HEAD) & FIELD
+
+
+@njit
+def next_of(word):
+    return (word >> NEXT) & FIELD
+
+
+@njit
+def liberty(point):
+    """What one empty point adds to the liberty word of a chain beside it."""
+    return (1 << COUNT) + (point << SUM) + point * point
+
+
+@njit(forceinline=True)
+def in_atari(word):
+    """True when all pseudo-liberties (at least one) are the same point."""
+    total = (word >> SUM) & ((1 << (COUNT - SUM)) - 1)
+    return (word >> COUNT) * (word & ((1 << SUM) - 1)) == total * total
+
+
+@njit
+def zobrist(point, colour):
+    """Hash of a stone: the finalizer of splitmix64 (Steele, Lea and Flood 2014)."""
+    z = uint64(2 * point + colour) * uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> uint64(30))) * uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> uint64(27))) * uint64(0x94D049BB133111EB)
+    return int64(z ^ (z >> uint64(31)))
+
+
+@njit
+def chain_hash(state, head):
+    """Hash of all stones of a chain."""
+    colour, total, stone = state[head] & COLOUR, int64(0), head
+    while True:
+        total ^= zobrist(stone, colour)
+        stone = next_of(state[stone])
+        if stone == head:
+            return total
+
+
+@njit
+def first_beside(state, point, i, head, width):
+    """True when none of the neighbours before the i-th belongs to the chain ``head``."""
+    for j in range(i):
+        beside = state[neighbours(point, width)[j]]
+        if 0 < beside & COLOUR < BORDER and head_of(beside) == head:
+            return False
+    return True
+
+
+@njit
+def repeats(state, point, colour):
+    """True when a stone of ``colour`` at ``point`` would bring back an earlier position of the board."""
+    width = width_of(state)
+    grid = grid_size(width)
+    after = state[HASH] ^ zobrist(point, colour)
+    alive = False
+    for i in range(4):
+        beside = state[neighbours(point, width)[i]]
+        kind, head = beside & COLOUR, head_of(beside)
+        if kind == EMPTY:
+            alive = True
+        elif kind != BORDER and in_atari(state[grid + head]) == (kind != colour):
+            alive = True
+            if kind != colour and first_beside(state, point, i, head, width):
+                after ^= chain_hash(state, head)
+    if not alive:  # suicide
+        after ^= zobrist(point, colour)
+        for i in range(4):
+            beside = state[neighbours(point, width)[i]]
+            if beside & COLOUR == colour and first_beside(state, point, i, head_of(beside), width):
+                after ^= chain_hash(state, head_of(beside))
+    found = False
+    first = GRID + 2 * grid
+    for i in range(first, first + state[PLY] + 1):
+        found |= state[i] == after
+    return found
+
+
+@njit(forceinline=True)
+def supports(state, beside, colour, width):
+    """True when a stone of ``colour`` next to the point ``beside`` has a liberty by it, or takes it."""
+    word = state[beside]
+    kind = word & COLOUR
+    if kind == EMPTY:
+        return True
+    if kind == BORDER:
+        return False
+    return in_atari(state[grid_size(width) + head_of(word)]) == (kind != colour)
+
+
+@njit(forceinline=True)
+def lives(state, point, colour, width):
+    """True when a stone of ``colour`` on the empty ``point`` would have a liberty, after captures."""
+    left, right, up, down = neighbours(point, width)
+    return (
+        supports(state, left, colour, width)
+        or supports(state, right, colour, width)
+        or supports(state, up, colour, width)
+        or supports(state, down, colour, width)
+    )
+
+
+@njit(forceinline=True)
+def is_plain(state, point, colour, living):
+    """True when liberties alone decide: no repetition is possible at ``point``, and no suicide allowed."""
+    return state[SUICIDE] == 0 if not living else state[point] & (REMOVED << colour) == 0
+
+
+@njit
+def allowed_rarely(state, point, colour, living, width):
+    """Whether the rules allow a move that is not plain."""
+    if not living:
+        joins = False
+        for beside in neighbours(point, width):
+            joins |= state[beside] & COLOUR == colour
+        if not joins:
+            return False
+    return not repeats(state, point, colour)
+
+
+@njit
+def join(state, one, other, width):
+    """Unite two chains; returns the head of the union. The smaller one is renamed."""
+    if (state[one] >> STONES) < (state[other] >> STONES):
+        one, other = other, one
+    stone = other
+    while True:
+        state[stone] = (state[stone] & ~(FIELD << HEAD)) | (one << HEAD)
+        stone = next_of(state[stone])
+        if stone == other:
+            break
+    stones = state[other] >> STONES
+    state[other] &= (1 << STONES) - 1
+    state[one] += stones << STONES
+    # Two rings become one by exchanging the successors of one stone of each.
+    exchanged = (state[one] ^ state[other]) & (FIELD << NEXT)
+    state[one] ^= exchanged
+    state[other] ^= exchanged
+    grid = grid_size(width)
+    state[grid + one] += state[grid + other]
+    return one
+
+
+@njit
+def remove_chain(state, head, width):
+    """Take a chain off the board."""
+    grid = grid_size(width)
+    colour, stone = state[head] & COLOUR, head
+    while True:
+        following = next_of(state[stone])
+        state[HASH] ^= zobrist(stone, colour)
+        state[stone] = (state[stone] & EVER_REMOVED) | (REMOVED << colour)
+        for near in neighbours(stone, width):
+            beside = state[near]
+            if beside & COLOUR == BORDER - colour:
+                state[grid + head_of(beside)] += liberty(stone)
+        stone = following
+        if stone == head:
+            return
+
+
+@njit
+def put_stone(state, point, colour, width):
+    grid = grid_size(width)
+    own = int64(0)
+    for near in neighbours(point, width):
+        beside = state[near]
+        if beside & COLOUR == EMPTY:
+            own += liberty(near)
+        elif beside & COLOUR != BORDER:
+            state[grid + head_of(beside)] -= liberty(point)
+    state[point] = (state[point] & EVER_REMOVED) | colour | (point << NEXT) | (point << HEAD) | (1 << STONES)
+    state[grid + point] = own
+    state[HASH] ^= zobrist(point, colour)
+    head = point
+    for near in neighbours(point, width):
+        beside = state[near]
+        other = head_of(beside)
+        if beside & COLOUR == colour and other != head:
+            head = join(state, head, other, width)
+        elif beside & COLOUR == BORDER - colour and state[grid + other] == 0:
+            remove_chain(state, other, width)
+    if state[grid + head] == 0:
+        remove_chain(state, head, width)
+
+
+@njit
+def area(state, owner):
+    """Points of the first player minus those of the second, komi apart.
+
+    Fills ``owner`` [GRID + grid] with 1 and 2 for the players' stones and for empty points that reach only their
+    colour; others get 0 or 3.
+    """
+    width = width_of(state)
+    first, last = GRID + width, GRID + (state[BOARD] + 1) * width
+    margin = int64(0)
+    for point in range(GRID, GRID + grid_size(width)):
+        colour = state[point] & COLOUR
+        owner[point] = EMPTY if colour == BORDER else colour
+    changed = True
+    while changed:  # colours spread through empty points until nothing changes
+        changed = False
+        for i in range(2 * (last - first)):
+            point = first + i if i < last - first else 2 * last - first - 1 - i  # forth, then back
+            if state[point] & COLOUR == EMPTY:
+                left, right, up, down = neighbours(point, width)
+                seen = owner[point] | owner[left] | owner[right] | owner[up] | owner[down]
+                changed |= seen != owner[point]
+                owner[point] = seen
+    for point in range(first, last):
+        margin += (owner[point] == 1) - int64(owner[point] == 2)
+    return margin
+
+
+@njit
+def count_liberties(state, head, most, seen, width):
+    """Liberties of a chain, at most ``most``; ``seen`` [GRID + grid] is scratch in which no entry is ``head``."""
+    stone, count = head, 0
+    while True:
+        for beside in neighbours(stone, width):
+            if state[beside] & COLOUR == EMPTY and seen[beside] != head:
+                seen[beside] = head
+                count += 1
+                if count == most:
+                    return count
+        stone = next_of(state[stone])
+        if stone == head:
+            return count
+
+
+@njit(INIT, cache=True)
+def init(state, params):
+    state[:] = 0
+    state[SIZE], state[BOARD], state[KOMI2], state[SUICIDE], state[LIMIT] = params
+    state[LAST : LAST + RECENT] = -1
+    width = width_of(state)
+    state[GRID : GRID + grid_size(width)] = BORDER
+    for row in range(state[BOARD]):
+        for column in range(state[BOARD]):
+            state[point_at(row, column, width)] = EMPTY
+
+
+@njit(ALLOWS, cache=True)
+def allows(state, action):
+    size, width, colour = state[SIZE], width_of(state), state[TO_MOVE] + 1
+    if action == size * size:
+        return True
+    point = GRID + width + action + action // size
+    if state[point] & COLOUR != EMPTY:
+        return False
+    living = lives(state, point, colour, width)
+    return living if is_plain(state, point, colour, living) else allowed_rarely(state, point, colour, living, width)
+
+
+@njit(LEGAL, cache=True)
+def legal(state, mask):
+    size, width, colour = state[SIZE], width_of(state), state[TO_MOVE] + 1
+    # The loop over all points is three times as fast without the rare cases in it.
+    for row in range(size):
+        for column in range(size):
+            point = point_at(row, column, width)
+            mask[row * size + column] = state[point] & COLOUR == EMPTY and lives(state, point, colour, width)
+    for row in range(size):
+        for column in range(size):
+            point = point_at(row, column, width)
+            if state[point] & COLOUR == EMPTY:
+                living = mask[row * size + column] == 1
+                if not is_plain(state, point, colour, living):
+                    mask[row * size + column] = allowed_rarely(state, point, colour, living, width)
+    mask[size * size] = 1
+
+
+@njit(PLAY, cache=True)
+def play(state, action):
+    size, width = state[SIZE], width_of(state)
+    grid = grid_size(width)
+    if action == size * size:
+        state[PASSES] += 1
+    else:
+        state[PASSES] = 0
+        put_stone(state, GRID + width + action + action // size, state[TO_MOVE] + 1, width)
+    for i in range(RECENT - 1, 0, -1):
+        state[LAST + i] = state[LAST + i - 1]
+    state[LAST] = action
+    state[PLY] += 1
+    state[TO_MOVE] = 1 - state[TO_MOVE]
+    state[GRID + 2 * grid + state[PLY]] = state[HASH]
+    if state[PASSES] == 2 or state[PLY] == state[LIMIT]:
+        margin = 2 * area(state, np.empty(GRID + grid, np.int8)) - state[KOMI2]
+        state[STATUS] = FIRST_WON if margin > 0 else SECOND_WON if margin < 0 else DRAW
+    else:
+        state[STATUS] = ONGOING
+
+
+@njit(TERRITORY, cache=True)
+def territory(state, ownership):
+    size, board, width = state[SIZE], state[BOARD], width_of(state)
+    owner = np.empty(GRID + grid_size(width), np.int8)
+    margin = area(state, owner)
+    ownership[:] = 0
+    for row in range(board):
+        for column in range(board):
+            kind = owner[point_at(row, column, width)]
+            ownership[row * size + column] = (kind == 1) - int64(kind == 2)
+    return margin - 0.5 * state[KOMI2]
+
+
+@njit(PLANES, cache=True)
+def planes(state, out):
+    size, board, width, colour = state[SIZE], state[BOARD], width_of(state), state[TO_MOVE] + 1
+    words = GRID + grid_size(width)
+    out[:] = 0.0
+    seen, known = np.zeros(words, np.int16), np.zeros(words, np.int8)
+    komi = state[KOMI2] / (2 * KOMI_SCALE)
+    left = state[LIMIT] - state[PLY]
+    for row in range(board):
+        for column in range(board):
+            point = point_at(row, column, width)
+            word = state[point]
+            kind = word & COLOUR
+            out[0, row, column] = 1.0
+            if kind == EMPTY:
+                if word & (REMOVED << colour) != 0 and lives(state, point, colour, width):
+                    out[6, row, column] = repeats(state, point, colour)
+            else:
+                out[1 if kind == colour else 2, row, column] = 1.0
+                head = head_of(word)
+                if known[head] == 0:
+                    known[head] = count_liberties(state, head, 4, seen, width)
+                if known[head] < 4:
+                    out[2 + known[head], row, column] = 1.0
+            out[10, row, column] = state[LAST] == size * size
+            out[11, row, column] = komi if colour == 2 else -komi
+            out[12, row, column] = state[SUICIDE]
+            out[13, row, column] = max(0.0, 1.0 - left / LAST_MOVES)
+    for i in range(RECENT):
+        action = state[LAST + i]
+        if 0 <= action < size * size:
+            out[7 + i, action // size, action % size] = 1.0
+
+
+def vertex_names(size: int, board: int) -> tuple[str, ...]:
+    """Names of all actions: "A9" is the top left vertex of a 9×9 board; letters leave out I."""
+    names = [
+        f"{LETTERS[column]}{board - row}" if row < board and column < board else f"off the board ({row}, {column})"
+        for row in range(size)
+        for column in range(size)
+    ]
+    return (*names, "pass")
+
+
+def render(state: np.ndarray) -> str:
+    board = int(state[BOARD])
+    letters = "   " + " ".join(LETTERS[:board])
+    lines = [letters]
+    for row in range(board):
+        stones = [".XO"[state[point_at(row, column, int(width_of(state)))] & COLOUR] for column in range(board)]
+        lines.append(f"{board - row:2d} {' '.join(stones)} {board - row}")
+    return "\n".join([*lines, letters])
+
+
+def go(
+    size: int = 9, board: int | None = None, komi: float = 7.0, suicide: bool = False, max_moves: int | None = None
+) -> Game:
+    """Go in a ``size`` × ``size`` array on a board of ``board`` × ``board`` points (default: all of it).
+
+    ``komi`` is in points, whole or half; ``max_moves`` defaults to three times the points of the array.
+    Raises ValueError for values out of range.
+    """
+    board = size if board is None else board
+    max_moves = 3 * size * size if max_moves is None else max_moves
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise ValueError(f"go is played on 5 to 19 lines, not {size}")
+    if not MIN_SIZE <= board <= size:
+        raise ValueError(f"go: board={board} must be between 5 and the array's {size}")
+    if not (komi * 2) % 1 == 0 or abs(komi) > size * size:
+        raise ValueError(f"go: komi={komi} must be a whole or half number of at most {size * size} points")
+    if max_moves < 2:
+        raise ValueError(f"go: max_moves={max_moves} must be 2 or more")
+    symmetries = square(size)
+    return Game(
+        env_id=f"go{size}",
+        title=f"Go {board}×{board}",
+        board_shape=(size, size),
+        num_planes=NUM_PLANES,
+        num_actions=size * size + 1,
+        state_size=GRID + 2 * (size + 2) * (size + 1) + max_moves + 1,
+        max_moves=max_moves,
+        init=init,
+        legal=legal,
+        play=play,
+        planes=planes,
+        territory=territory,
+        allows=allows,
+        render=render,
+        plane_names=(
+            "on the board",
+            "stones of the side to move",
+            "stones of the other side",
+            "stones of chains with one liberty",
+            "stones of chains with two liberties",
+            "stones of chains with three liberties",
+            "points that superko forbids",
+            "latest move",
+            "move before it",
+            "move before that",
+            "ones after a pass",
+            f"komi in favour of the side to move, in units of {KOMI_SCALE:g} points",
+            "ones when suicide is allowed",
+            f"nearness of the move limit: 0 until {LAST_MOVES} moves before it, then rising to 1",
+        ),
+        action_layout="points",
+        params=(size, board, int(komi * 2), int(suicide), max_moves),
+        point_symmetries=symmetries,
+        action_symmetries=np.hstack([symmetries, np.full((8, 1), size * size)]),
+        action_names=vertex_names(size, board),
+    )
