@@ -52,13 +52,12 @@ def value_targets(record: GameRecord, to_move: np.ndarray, outcome_weight: float
 def rows_of(game: Game, record: GameRecord, outcome_weight: float) -> Tensors:
     """Training rows of one game: only fully searched positions, whose policies may be trained on.
 
-    Keys: state [N, S] int64, policy [N, A] float32, wdl [N, 3] float32, version [N] int64.
+    Keys: ply [N] int32 (moves of the record made before), policy [N, A] float32, wdl [N, 3] float32, version [N] int64.
     """
-    states = replay(game, record)
-    targets = value_targets(record, states[:, TO_MOVE], outcome_weight)
+    targets = value_targets(record, replay(game, record)[:, TO_MOVE], outcome_weight)
     full = record.full
     return {
-        "state": states[full],
+        "ply": np.flatnonzero(full).astype(np.int32),
         "policy": record.policy[full],
         "wdl": targets[full],
         "version": record.weights_version[full],

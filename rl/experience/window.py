@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import float32, int64, njit, types, uint8
+from numba import float32, int16, int32, int64, njit, uint8, void
 
-from envs.game import Game, LegalFn, PlanesFn
+from envs.game import Game, LegalFn, PlanesFn, PlayFn
 from rl.config import ExperienceConfig
 from rl.experience.targets import rows_of
 from rl.records import Batch, GameRecord, Tensors
 
 
 @njit(
-    types.void(
+    void(
         int64[:, ::1],
         int64[::1],
         int64[:, ::1],
@@ -45,8 +45,19 @@ def encode_rows(states, symmetry, points, actions, policies, planes, legal, out,
             out_policy[n, a] = policies[n, actions[k, a]]
 
 
+@njit(void(int64[:, ::1], int16[::1], int64[::1], int32[::1], PlayFn), cache=True, nogil=True)
+def replay_rows(states, actions, first, plies, play):
+    """Play, in place, from each of the N starts the first ``plies[n]`` actions from ``first[n]`` on."""
+    for n in range(states.shape[0]):
+        for t in range(first[n], first[n] + plies[n]):
+            play(states[n], actions[t])
+
+
 class ReplayWindow:
     """Rows of the latest games. Raises the reuse question to a rule: ``trainable_rows`` is what is left to train.
+
+    A row knows its game and ply, and its position is replayed when it is drawn: a state vector may be large (Go's
+    holds its history), moves are not.
 
     The window's size follows KataGo (Wu 2019, appendix C): with n rows ever generated and w = ``window``,
     size = w for n ≤ w, then w · (1 + ((n / w)^e − 1) / e), the curve of slope 1 at n = w that bends by
@@ -61,13 +72,16 @@ class ReplayWindow:
         self.points = np.ascontiguousarray(game.point_symmetries[:count], np.int64)
         self.actions = np.ascontiguousarray(game.action_symmetries[:count], np.int64)
         self.rows: Tensors = self._empty(min(config.window, config.max_rows))
+        self.games: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # start [S] and actions [T] of each game, by number
+        self.next_game = 0
         self.total = 0  # rows ever added; row r lies at index r % capacity while it is in the window
         self.first = 0  # the oldest row that was ever here: not 0 after a restore
         self.sampled = 0  # rows ever handed out
 
     def _empty(self, capacity: int) -> Tensors:
         return {
-            "state": np.zeros((capacity, self.game.state_size), np.int64),
+            "game": np.zeros(capacity, np.int64),
+            "ply": np.zeros(capacity, np.int32),
             # Poison: a row that was never written would show as NaN in the loss.
             "policy": np.full((capacity, self.game.num_actions), np.nan, np.float32),
             "wdl": np.full((capacity, 3), np.nan, np.float32),
@@ -105,6 +119,11 @@ class ReplayWindow:
         for record in records:
             rows = rows_of(self.game, record, self.config.outcome_weight)
             count = len(rows["version"])
+            if count == 0:
+                continue
+            rows["game"] = np.full(count, self.next_game)
+            self.games[self.next_game] = record.start, record.actions
+            self.next_game += 1
             self.total += count
             added += count
             while self.capacity < min(self.window, self.total):
@@ -112,7 +131,15 @@ class ReplayWindow:
             places = np.arange(self.total - count, self.total) % self.capacity
             for name, values in rows.items():
                 self.rows[name][places] = values
+        self._forget()
         return added
+
+    def _forget(self) -> None:
+        """Drop the games of which no row is left."""
+        if self.size:
+            oldest = self.rows["game"][(self.total - self.size) % self.capacity]
+            for number in range(next(iter(self.games)), oldest):
+                del self.games[number]
 
     def _grow(self, total: int) -> None:
         """Enlarge the ring, keeping the newest ``capacity`` of the ``total`` rows written so far."""
@@ -127,7 +154,7 @@ class ReplayWindow:
         newest = self.total - self.rng.integers(1, self.size + 1, count)
         picked = newest % self.capacity
         self.sampled += count
-        states = self.rows["state"][picked]
+        states = self._positions(picked)
         symmetry = self.rng.integers(len(self.points), size=count)
         planes = np.empty((count, *self.game.plane_shape), np.float32)
         legal = np.empty((count, self.game.num_actions), np.uint8)
@@ -146,18 +173,40 @@ class ReplayWindow:
         )
         return Batch(planes, legal.astype(bool), policy, self.rows["wdl"][picked], self.rows["version"][picked])
 
+    def _positions(self, places: np.ndarray) -> np.ndarray:
+        """States [N, S] of the rows at these places of the ring."""
+        games = [self.games[number] for number in self.rows["game"][places].tolist()]
+        states = np.stack([start for start, _ in games])
+        lengths = [len(actions) for _, actions in games]
+        actions = np.concatenate([actions for _, actions in games])
+        replay_rows(states, actions, np.cumsum([0, *lengths[:-1]]), self.rows["ply"][places], self.game.play)
+        return states
+
     def state_dict(self) -> tuple[Tensors, dict]:
-        """The rows in the window, and counters and random stream (JSON-able)."""
+        """The rows in the window, their games, and counters and random stream (JSON-able)."""
         kept = np.arange(self.total - self.size, self.total) % self.capacity
         tensors = {name: values[kept] for name, values in self.rows.items()}
-        return tensors, {"total": self.total, "sampled": self.sampled, "rng": self.rng.bit_generator.state}
+        if self.games:
+            tensors["start"] = np.stack([start for start, _ in self.games.values()])
+            tensors["actions"] = np.concatenate([actions for _, actions in self.games.values()])
+            tensors["lengths"] = np.array([len(actions) for _, actions in self.games.values()])
+        counters = {"total": self.total, "sampled": self.sampled, "next_game": self.next_game}
+        return tensors, counters | {"rng": self.rng.bit_generator.state}
 
     def load_state_dict(self, tensors: Tensors, state: dict) -> None:
+        """Restore what ``state_dict`` gave; copies."""
         self.total, self.sampled = state["total"], state["sampled"]
         self.rng.bit_generator.state = state["rng"]
         count = len(tensors["version"])
         self.first = self.total - count  # a window that was made larger since then fills up with new rows
         self.rows = self._empty(max(self.capacity, count))
         places = np.arange(self.total - count, self.total) % self.capacity
-        for name, values in tensors.items():
-            self.rows[name][places] = values
+        for name, values in self.rows.items():
+            values[places] = tensors[name]
+        self.next_game = state["next_game"]
+        self.games = {}
+        if count:
+            parts = np.split(tensors["actions"].copy(), np.cumsum(tensors["lengths"])[:-1])
+            numbers = range(self.next_game - len(parts), self.next_game)
+            self.games = dict(zip(numbers, zip(tensors["start"].copy(), parts)))
+            self._forget()

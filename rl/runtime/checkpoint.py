@@ -46,7 +46,7 @@ from rl.weights import MANIFEST_FILE, WEIGHTS_FILE, LoadedAgent, agent_metadata,
 
 log = logging.getLogger(__name__)
 
-FORMAT = 1
+FORMAT = 2
 STATE_FILE = "state.json"
 TENSORS_SUFFIX = ".safetensors"
 REPLACED_SUFFIX, PARTIAL_SUFFIX = ".replaced", ".partial"

@@ -145,13 +145,14 @@ def test_rows_are_the_fully_searched_positions(name: str) -> None:
         rows = rows_of(game, played, 0.35)
         assert (played.start == before).all()
         assert {key: value.dtype for key, value in rows.items()} == {
-            "state": np.int64,
+            "ply": np.int32,
             "policy": np.float32,
             "wdl": np.float32,
             "version": np.int64,
         }
         full = np.flatnonzero(played.full)
-        assert (rows["state"] == states[full]).all()
+        assert (rows["ply"] == full).all()
+        assert (replay(game, played)[rows["ply"]] == states[full]).all()
         assert (rows["policy"] == played.policy[full]).all()
         assert (rows["version"] == played.weights_version[full]).all()
         wanted = [slow_target(played, states[:, TO_MOVE], int(t), 0.35) for t in full]

@@ -13,7 +13,7 @@ import envs
 from envs.game import Game
 from rl.config import ExperienceConfig
 from rl.experience import ReplayWindow
-from rl.experience.targets import rows_of
+from rl.experience.targets import replay, rows_of
 from rl.records import Batch, GameRecord, Tensors
 from tests.rl.search.two_stones import two_stones
 from tests.rl.small import random_record
@@ -38,6 +38,7 @@ class Stream:
             versions[record.full] = len(self.rows) + np.arange(record.full.sum())
             record = replace(record, weights_version=versions)
             rows = rows_of(self.game, record, 0.5)
+            rows["state"] = replay(self.game, record)[record.full]
             self.rows += list(zip(*(rows[name] for name in NAMES)))
             records.append(record)
         return records
@@ -55,9 +56,19 @@ def allowed(rows: int, base: int, exponent: float, largest: int) -> int:
 
 
 def assert_holds(ours: ReplayWindow, rows: list[tuple[np.ndarray, ...]]) -> None:
-    """It holds exactly these rows, oldest first."""
-    tensors, _ = ours.state_dict()
-    for i, name in enumerate(NAMES):
+    """It holds exactly these rows, oldest first, and no game without any of them."""
+    tensors, state = ours.state_dict()
+    assert len(tensors["start"]) == len(np.unique(tensors["game"]))
+    ends = np.cumsum(tensors["lengths"])
+    assert ends[-1] == len(tensors["actions"])
+    for row, number, ply in zip(rows, tensors["game"], tensors["ply"], strict=True):
+        index = number - (state["next_game"] - len(ends))
+        moves = tensors["actions"][ends[index] - tensors["lengths"][index] :][:ply]
+        position = tensors["start"][index]
+        for move in moves:
+            position = ours.game.after(position, int(move))
+        np.testing.assert_array_equal(position, row[0])
+    for i, name in enumerate(NAMES[1:], 1):
         np.testing.assert_array_equal(tensors[name], np.stack([row[i] for row in rows]))
 
 
