@@ -83,7 +83,7 @@ def learner(config: Config) -> dict[str, Any]:
     part = trainer.learner
     net = copy.deepcopy(part.net)
     optimizer = make_optimizer(net, config.learner)
-    rows = [part.to_device(x) for x in (batch.planes, batch.legal, batch.policy, batch.wdl)]
+    rows = part.rows(batch)
     precision = part.precision or "float32"
 
     def bare() -> float:

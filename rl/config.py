@@ -69,8 +69,22 @@ class TransformerConfig(Section):
 EncoderConfig = Annotated[MLPConfig | ResNetConfig | TransformerConfig, Field(discriminator="kind")]
 
 
+class AuxiliaryConfig(Section):
+    """Heads that only training asks: the weight of each one's loss beside the policy's, 0 for no such head."""
+
+    ownership: Annotated[float, Field(ge=0)] = (
+        0.0  # who owns each point at the end (Wu 2019, §4.1); games with territory
+    )
+    score: Annotated[float, Field(ge=0)] = 0.0  # by how many points (Wu 2019, §4.1); games with territory
+    reply: Annotated[float, Field(ge=0)] = 0.0  # the next move (Wu 2019, §4.1)
+    soft_policy: Annotated[float, Field(ge=0)] = (
+        0.0  # the policy target to the power ¼, renormalised (KataGo's methods)
+    )
+
+
 class NetConfig(Section):
     encoder: EncoderConfig
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
     policy_channels: Positive = 16  # features a board point in the policy head
     value_channels: Positive = 16  # features a board point in the value head
     value_width: Positive = 64  # hidden units of the value head

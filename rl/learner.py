@@ -16,8 +16,8 @@ from torch import nn
 
 from envs.game import Game
 from rl.config import Config, LearnerConfig
-from rl.losses.alphazero import alphazero_loss
-from rl.nets import build
+from rl.losses import alphazero_loss, auxiliary_losses
+from rl.nets import PolicyValueNet, build
 from rl.records import Batch, Tensors, Weights
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Learner:
     """The network, its optimiser and the averaged weights that actors use."""
 
     def __init__(self, game: Game, config: Config, device: str = "auto"):
-        self.config = config.learner
+        self.config, self.auxiliary = config.learner, config.net.auxiliary
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
         # A generator of its own would not reach nn.Module initialisers; fork so that nobody else's stream moves.
         with torch.random.fork_rng(devices=[]):
@@ -49,14 +49,15 @@ class Learner:
     def update(self, batch: Batch, progress: float) -> dict[str, float]:
         """One optimiser step. ``progress`` in [0, 1] is the share of the run's budget that is used.
 
-        Returns loss, policy_loss, value_loss, policy_entropy, policy_kl, value_accuracy, gradient_norm,
-        learning_rate, lag_mean and lag_max (learner steps between the rows' weights and those updated here).
+        Returns loss, policy_loss, value_loss, policy_entropy, policy_kl, value_accuracy, a loss for each auxiliary
+        head (ownership_loss ...), gradient_norm, learning_rate, lag_mean and lag_max (learner steps between the rows'
+        weights and those updated here).
         Raises FloatingPointError when the loss is not finite: weights and running statistics stay as they were.
         """
         rate = learning_rate(self.config, self.step, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        rows = [self.to_device(x) for x in (batch.planes, batch.legal, batch.policy, batch.wdl)]
+        rows = self.rows(batch)
         if self.precision is None:
             self.precision = self._measure_precision(rows)
         self.optimizer.zero_grad(set_to_none=True)
@@ -91,6 +92,11 @@ class Learner:
             for name in current.keys() - set(floating):
                 self.average[name].copy_(current[name])
 
+    def rows(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """What the loss reads of a batch, by name, on the learner's device."""
+        named = {name: value for name, value in vars(batch).items() if name != "weights_version" and value is not None}
+        return {name: self.to_device(value) for name, value in named.items()}
+
     def to_device(self, array: np.ndarray) -> torch.Tensor:
         """The array on the learner's device; planes in the layout of the network."""
         tensor = torch.from_numpy(array)
@@ -98,12 +104,18 @@ class Learner:
             tensor = tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
-    def forward_backward(self, net: nn.Module, rows: list[torch.Tensor], precision: str) -> dict[str, torch.Tensor]:
-        """Add the gradients of the loss of (planes, legal, policy, wdl) to ``net``; returns the loss's measures."""
-        planes, legal, policy, wdl = rows
+    def forward_backward(
+        self, net: PolicyValueNet, rows: dict[str, torch.Tensor], precision: str
+    ) -> dict[str, torch.Tensor]:
+        """Add the gradients of the loss of ``rows`` (see ``rows``) to ``net``; returns the loss's measures."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            policy_logits, wdl_logits = net(planes)
-        measures = alphazero_loss(policy_logits, wdl_logits, legal, policy, wdl, self.config.value_weight)
+            policy_logits, wdl_logits, extra = net.all_heads(rows["planes"])
+        measures = alphazero_loss(
+            policy_logits, wdl_logits, rows["legal"], rows["policy"], rows["wdl"], self.config.value_weight
+        )
+        for name, loss in auxiliary_losses(extra, rows).items():
+            measures["loss"] = measures["loss"] + getattr(self.auxiliary, name) * loss
+            measures[f"{name}_loss"] = loss.detach()
         measures["loss"].backward()
         return measures
 
@@ -114,7 +126,7 @@ class Learner:
             return "float32"  # nothing may depend on a measurement
         return "bfloat16" if self.device.type == "cuda" else None
 
-    def _measure_precision(self, rows: list[torch.Tensor]) -> str:
+    def _measure_precision(self, rows: dict[str, torch.Tensor]) -> str:
         """The faster precision on this machine, timed in turn on a copy of the network.
 
         bfloat16 is several times slower on a CPU without AVX512-BF16 or AMX and up to twice as fast with them.

@@ -73,6 +73,10 @@ class Batch:
     policy: np.ndarray  # [N, A] float32, rows sum to 1
     wdl: np.ndarray  # [N, 3] float32, rows sum to 1
     weights_version: np.ndarray  # [N] int64
+    reply: np.ndarray  # [N] int64, the action that followed, -1 where the game ended
+    # Of games with territory (envs.game), else None; from the point of view of the side to move.
+    ownership: np.ndarray | None = None  # [N, H·W] int8, 1 its own points at the end, -1 the other side's
+    margin: np.ndarray | None = None  # [N] float32, points ahead at the end
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import float32, int16, int32, int64, njit, uint8, void
 
-from envs.game import Game, LegalFn, PlanesFn, PlayFn
+from envs.game import TO_MOVE, Game, LegalFn, PlanesFn, PlayFn
 from rl.config import ExperienceConfig
 from rl.experience.targets import rows_of
 from rl.records import Batch, GameRecord, Tensors
@@ -72,7 +72,7 @@ class ReplayWindow:
         self.points = np.ascontiguousarray(game.point_symmetries[:count], np.int64)
         self.actions = np.ascontiguousarray(game.action_symmetries[:count], np.int64)
         self.rows: Tensors = self._empty(min(config.window, config.max_rows))
-        self.games: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # start [S] and actions [T] of each game, by number
+        self.games: dict[int, Tensors] = {}  # of each game, by number: start [S], actions [T], and its end (_ending)
         self.next_game = 0
         self.total = 0  # rows ever added; row r lies at index r % capacity while it is in the window
         self.first = 0  # the oldest row that was ever here: not 0 after a restore
@@ -122,7 +122,7 @@ class ReplayWindow:
             if count == 0:
                 continue
             rows["game"] = np.full(count, self.next_game)
-            self.games[self.next_game] = record.start, record.actions
+            self.games[self.next_game] = {"start": record.start, "actions": record.actions} | self._ending(record)
             self.next_game += 1
             self.total += count
             added += count
@@ -133,6 +133,16 @@ class ReplayWindow:
                 self.rows[name][places] = values
         self._forget()
         return added
+
+    def _ending(self, record: GameRecord) -> Tensors:
+        """Of a game with territory, its end: ownership [H·W] int8 and margin [] for the first player."""
+        if self.game.territory is None:
+            return {}
+        state = record.start.copy()
+        for action in record.actions:
+            self.game.play(state, action)
+        ownership = np.zeros(self.points.shape[1], np.int8)
+        return {"margin": np.array(self.game.territory(state, ownership), np.float32), "ownership": ownership}
 
     def _forget(self) -> None:
         """Drop the games of which no row is left."""
@@ -154,7 +164,9 @@ class ReplayWindow:
         newest = self.total - self.rng.integers(1, self.size + 1, count)
         picked = newest % self.capacity
         self.sampled += count
-        states = self._positions(picked)
+        games = [self.games[number] for number in self.rows["game"][picked].tolist()]
+        plies = self.rows["ply"][picked]
+        states = self._positions(games, plies)
         symmetry = self.rng.integers(len(self.points), size=count)
         planes = np.empty((count, *self.game.plane_shape), np.float32)
         legal = np.empty((count, self.game.num_actions), np.uint8)
@@ -171,25 +183,47 @@ class ReplayWindow:
             legal,
             policy,
         )
-        return Batch(planes, legal.astype(bool), policy, self.rows["wdl"][picked], self.rows["version"][picked])
+        side = 1 - 2 * states[:, TO_MOVE]  # turns the first player's points of view into those of the side to move
+        moved = np.argsort(self.actions, 1)  # where symmetry k puts an action
+        next_move = [
+            game["actions"][ply + 1] if ply + 1 < len(game["actions"]) else -1 for game, ply in zip(games, plies)
+        ]
+        reply = np.array(next_move, np.int64)
+        ends: Tensors = {}
+        if self.game.territory is not None:
+            ownership = np.stack([game["ownership"] for game in games])[
+                np.arange(count)[:, None], self.points[symmetry]
+            ]
+            ends["ownership"] = (ownership * side[:, None]).astype(np.int8)
+            ends["margin"] = np.array([game["margin"] for game in games], np.float32) * side.astype(np.float32)
+        return Batch(
+            planes=planes,
+            legal=legal.astype(bool),
+            policy=policy,
+            wdl=self.rows["wdl"][picked],
+            weights_version=self.rows["version"][picked],
+            reply=np.where(reply < 0, -1, moved[symmetry, reply]),
+            **ends,
+        )
 
-    def _positions(self, places: np.ndarray) -> np.ndarray:
-        """States [N, S] of the rows at these places of the ring."""
-        games = [self.games[number] for number in self.rows["game"][places].tolist()]
-        states = np.stack([start for start, _ in games])
-        lengths = [len(actions) for _, actions in games]
-        actions = np.concatenate([actions for _, actions in games])
-        replay_rows(states, actions, np.cumsum([0, *lengths[:-1]]), self.rows["ply"][places], self.game.play)
+    def _positions(self, games: list[Tensors], plies: np.ndarray) -> np.ndarray:
+        """States [N, S] of N games after so many plies [N] of the record."""
+        lengths = [len(game["actions"]) for game in games]
+        states = np.stack([game["start"] for game in games])
+        actions = np.concatenate([game["actions"] for game in games])
+        replay_rows(states, actions, np.cumsum([0, *lengths[:-1]]), plies, self.game.play)
         return states
 
     def state_dict(self) -> tuple[Tensors, dict]:
         """The rows in the window, their games, and counters and random stream (JSON-able)."""
         kept = np.arange(self.total - self.size, self.total) % self.capacity
         tensors = {name: values[kept] for name, values in self.rows.items()}
-        if self.games:
-            tensors["start"] = np.stack([start for start, _ in self.games.values()])
-            tensors["actions"] = np.concatenate([actions for _, actions in self.games.values()])
-            tensors["lengths"] = np.array([len(actions) for _, actions in self.games.values()])
+        games = list(self.games.values())
+        if games:
+            tensors["lengths"] = np.array([len(game["actions"]) for game in games])
+            tensors["actions"] = np.concatenate([game["actions"] for game in games])
+            for name in games[0].keys() - {"actions"}:
+                tensors[name] = np.stack([game[name] for game in games])
         counters = {"total": self.total, "sampled": self.sampled, "next_game": self.next_game}
         return tensors, counters | {"rng": self.rng.bit_generator.state}
 
@@ -206,7 +240,11 @@ class ReplayWindow:
         self.next_game = state["next_game"]
         self.games = {}
         if count:
-            parts = np.split(tensors["actions"].copy(), np.cumsum(tensors["lengths"])[:-1])
-            numbers = range(self.next_game - len(parts), self.next_game)
-            self.games = dict(zip(numbers, zip(tensors["start"].copy(), parts)))
+            columns = {"actions": np.split(tensors["actions"].copy(), np.cumsum(tensors["lengths"])[:-1])}
+            columns |= {
+                name: list(tensors[name].copy()) for name in tensors.keys() - self.rows.keys() - {"actions", "lengths"}
+            }
+            first = self.next_game - len(columns["actions"])
+            for number, game in enumerate(zip(*columns.values()), first):
+                self.games[number] = dict(zip(columns, game))
             self._forget()

@@ -11,7 +11,7 @@ from torch import nn
 
 from envs.game import Game
 from rl.config import MLPConfig, NetConfig, ResNetConfig
-from rl.nets.heads import policy_head, value_head
+from rl.nets.heads import auxiliary_heads, policy_head, value_head
 from rl.nets.layers import count_parameters, fold, foldable
 from rl.nets.mlp import MLPEncoder
 from rl.nets.resnet import ResNetEncoder
@@ -23,16 +23,23 @@ __all__ = ["PolicyValueNet", "build", "count_parameters", "fold", "foldable"]
 class PolicyValueNet(nn.Module):
     """Planes [N, C, H, W] → policy logits [N, A] (unmasked) and wdl logits [N, 3] of the side to move.
 
-    ``encoder`` maps planes to features [N, width, H, W] (mlp: [N, width]), which both heads read.
+    ``encoder`` maps planes to features [N, width, H, W] (mlp: [N, width]), which all heads read.
     """
 
-    def __init__(self, encoder: nn.Module, policy: nn.Module, value: nn.Module):
+    def __init__(self, encoder: nn.Module, policy: nn.Module, value: nn.Module, auxiliary: dict[str, nn.Module]):
         super().__init__()
         self.encoder, self.policy, self.value = encoder, policy, value
+        self.auxiliary = nn.ModuleDict(auxiliary)
 
     def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         features = self.encoder(planes)
         return self.policy(features), self.value(features)
+
+    def all_heads(self, planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
+        """The same, and the auxiliary heads' outputs by name (rl.losses.auxiliary gives their shapes), for training."""
+        features = self.encoder(planes)
+        extra = {name: head(features) for name, head in self.auxiliary.items()}
+        return self.policy(features), self.value(features), extra
 
 
 def build(config: NetConfig, game: Game) -> PolicyValueNet:
@@ -48,4 +55,5 @@ def build(config: NetConfig, game: Game) -> PolicyValueNet:
         encoder = ResNetEncoder(config.encoder, game.num_planes)
     else:
         encoder = TransformerEncoder(config.encoder, game.num_planes, game.board_shape)
-    return PolicyValueNet(encoder, policy_head(config, game, encoder.width), value_head(config, game, encoder.width))
+    heads = policy_head(config, game, encoder.width), value_head(config, game, encoder.width)
+    return PolicyValueNet(encoder, *heads, auxiliary_heads(config, game, encoder.width))

@@ -137,6 +137,33 @@ class VectorValue(nn.Module):
         return self.out(self.act(self.hidden(x)))
 
 
+class Ownership(nn.Module):
+    """Features [N, width, H, W] → logits [N, H·W] that the side to move will own the point."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.out = nn.Conv2d(width, 1, 1)
+        shrink(self.out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(x).flatten(1)
+
+
+class Score(nn.Module):
+    """Features [N, width, H, W] → expected margin [N] of the side to move, in units of rl.losses.auxiliary."""
+
+    def __init__(self, width: int, channels: int, act: Activation, normalisation: Normalisation, *, hidden: int):
+        super().__init__()
+        self.conv = ConvNorm(width, channels, 1, normalisation)
+        self.hidden, self.out = nn.Linear(3 * channels, hidden), nn.Linear(hidden, 1)
+        self.act = activation(act)
+        initialise(self)
+        shrink(self.out)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.act(self.hidden(pool(self.act(self.conv(x)))))).squeeze(1)
+
+
 def policy_head(config: NetConfig, game: Game, width: int) -> nn.Module:
     """The policy head of ``game`` over an encoder with ``width`` features. Raises ValueError for a wrong layout."""
     height, columns = game.board_shape
@@ -165,3 +192,23 @@ def value_head(config: NetConfig, game: Game, width: int) -> nn.Module:
     cells = None if game.action_layout == "points" else game.board_shape[0] * game.board_shape[1]
     common = (width, config.value_channels, encoder.activation, encoder.normalisation)
     return BoardValue(*common, hidden=config.value_width, cells=cells)
+
+
+def auxiliary_heads(config: NetConfig, game: Game, width: int) -> dict[str, nn.Module]:
+    """The heads whose loss has a weight. Raises ValueError where the game or the encoder cannot serve one."""
+    encoder, wanted = config.encoder, config.auxiliary
+    heads: dict[str, nn.Module] = {}
+    for name in ("ownership", "score"):
+        if getattr(wanted, name) and game.territory is None:
+            raise ValueError(f"net.auxiliary.{name}: {game.env_id} has no territory; set it to 0")
+        if getattr(wanted, name) and encoder.kind == "mlp":
+            raise ValueError(f"net.auxiliary.{name} needs an encoder over board points, not mlp; set it to 0")
+    if wanted.ownership:
+        heads["ownership"] = Ownership(width)
+    if wanted.score:
+        common = (width, config.value_channels, encoder.activation, encoder.normalisation)
+        heads["score"] = Score(*common, hidden=config.value_width)
+    for name in ("reply", "soft_policy"):
+        if getattr(wanted, name):
+            heads[name] = policy_head(config, game, width)
+    return heads

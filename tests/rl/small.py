@@ -64,4 +64,6 @@ def random_batch(game: Game, rows: int, seed: int = 0) -> Batch:
     policy = legal * rng.random(legal.shape) ** 3
     policy /= policy.sum(1, keepdims=True)
     wdl = rng.dirichlet(np.ones(3) * 0.5, rows)
-    return Batch(planes, legal, policy.astype(np.float32), wdl.astype(np.float32), np.zeros(rows, np.int64))
+    return Batch(
+        planes, legal, policy.astype(np.float32), wdl.astype(np.float32), np.zeros(rows, np.int64), np.full(rows, -1)
+    )

@@ -15,12 +15,14 @@ from torch import nn
 
 import envs
 from rl import learner as module
-from rl.config import LearnerConfig
+from rl.config import AuxiliaryConfig, ExperienceConfig, LearnerConfig
+from rl.experience import ReplayWindow
 from rl.learner import Learner, learning_rate
 from rl.losses import alphazero_loss
+from rl.nets import build
 from rl.records import Tensors
 from rl.storage import read_tensors, write_tensors
-from tests.rl.small import MLP, RESNET, random_batch, small_config
+from tests.rl.small import MLP, RESNET, random_batch, random_records, small_config
 
 GAME = envs.make("connect_four")
 TRANSFORMER = {"kind": "transformer", "width": 16, "depth": 1, "heads": 2}
@@ -337,7 +339,7 @@ def test_the_faster_precision_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None
     clock, seconds = [0.0], dict[str, float]()
     real = Learner.forward_backward
 
-    def timed(self: Learner, net: nn.Module, rows: list[torch.Tensor], precision: str) -> dict[str, torch.Tensor]:
+    def timed(self: Learner, net: Any, rows: dict[str, torch.Tensor], precision: str) -> dict[str, torch.Tensor]:
         clock[0] += seconds[precision]
         return real(self, net, rows, precision)
 
@@ -366,3 +368,43 @@ def test_a_small_batch_is_learned_by_heart(encoder: dict[str, Any]) -> None:
     assert first["value_loss"] > entropy + 0.3
     assert last["policy_kl"] < 0.02
     assert last["value_loss"] < entropy + 0.02
+
+
+def test_auxiliary_heads_learn_and_their_losses_are_weighed_in() -> None:
+    game = envs.make("go5", komi=0.5)
+    window = ReplayWindow(game, ExperienceConfig(min_rows=1), seed=0)
+    window.add(random_records(game, 3, seed=1))
+    batch = window.sample(16)
+    weights = {"ownership": 1.5, "score": 0.5, "reply": 0.15, "soft_policy": 4.0}
+    config = small_config(
+        "go5", RESNET, learner={"learning_rate": 0.01, "schedule": "constant", "precision": "float32"}
+    )
+    net = config.net.model_copy(update={"auxiliary": AuxiliaryConfig(**weights)})
+    ours = Learner(game, config.model_copy(update={"net": net}))
+    first = ours.update(batch, 0.0)
+    parts = sum(weight * first[f"{name}_loss"] for name, weight in weights.items())
+    assert first["loss"] == pytest.approx(first["policy_loss"] + first["value_loss"] + parts, rel=1e-5)
+    for _ in range(150):
+        last = ours.update(batch, 0.0)
+    assert first["ownership_loss"] == pytest.approx(math.log(2), abs=0.05)
+    assert last["ownership_loss"] < 0.35
+    assert last["score_loss"] < 0.3 * first["score_loss"]
+    assert last["reply_loss"] < 0.6 * first["reply_loss"]
+    weights_alone = build(config.net, game)
+    missing, unexpected = weights_alone.load_state_dict(ours.net.state_dict(), strict=False)
+    assert not missing
+    assert all(name.startswith("auxiliary.") for name in unexpected)
+
+
+@pytest.mark.parametrize(
+    ("env", "encoder", "head", "message"),
+    [
+        ("connect_four", RESNET, "ownership", "net.auxiliary.ownership: connect_four has no territory; set it to 0"),
+        ("go5", MLP, "score", "net.auxiliary.score needs an encoder over board points, not mlp"),
+    ],
+)
+def test_an_auxiliary_head_that_cannot_be_is_refused(env: str, encoder: dict, head: str, message: str) -> None:
+    config = small_config(env, encoder)
+    net = config.net.model_copy(update={"auxiliary": AuxiliaryConfig(**{head: 1.0})})
+    with pytest.raises(ValueError, match=message):
+        build(net, envs.make(env))

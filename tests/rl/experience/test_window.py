@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.game import Game
+from envs.game import TO_MOVE, Game
 from rl.config import ExperienceConfig
 from rl.experience import ReplayWindow
 from rl.experience.targets import replay, rows_of
@@ -181,6 +181,44 @@ def test_a_row_under_a_symmetry_is_that_of_the_transformed_game(name: str) -> No
     assert counts.sum() > 3000
     if len(counts) > 1:
         assert chi_square(counts) < {2: 10.8, 8: 24.3}[len(counts)]  # 1 in 1000
+
+
+def test_what_followed_and_the_end_of_the_game_come_along_under_the_same_symmetry() -> None:
+    game = envs.make("go5", komi=0.5)
+    assert game.action_symmetries is not None and game.point_symmetries is not None
+    stream = Stream(game)
+    ours = window(symmetries=True, game=game)
+    records = stream.games(3)
+    ours.add(records)
+    where = {int(v): (r, t) for r in records for t, v in enumerate(r.weights_version) if v >= 0}
+    batch = ours.sample(400)
+    restored = window(symmetries=True, game=game)
+    restored.load_state_dict(*saved(ours))
+    assert_same_batches(ours, restored)
+    assert batch.ownership is not None and batch.margin is not None
+    used = set()
+    for n, version in enumerate(batch.weights_version):
+        record, t = where[int(version)]
+        state = replay(game, record)[t]
+        ownership = np.zeros(25, np.int8)
+        last = game.after(replay(game, record)[-1], int(record.actions[-1]))
+        margin = game.territory(last, ownership)
+        side = 1 if state[TO_MOVE] == 0 else -1
+        assert batch.margin[n] == side * margin
+        matches = []
+        for k, (points, actions) in enumerate(zip(game.point_symmetries, game.action_symmetries)):
+            planes = game.encode(state[None])[0].reshape(game.num_planes, 25)[:, points]
+            policy = np.zeros(game.num_actions)
+            if t + 1 < len(record.actions):
+                policy[record.actions[t + 1]] = 1.0
+            reply = int(policy[actions].argmax()) if policy.any() else -1
+            same = (planes == batch.planes[n].reshape(game.num_planes, 25)).all()
+            same = same and (record.policy[t][actions] == batch.policy[n]).all()
+            if same and (side * ownership[points] == batch.ownership[n]).all() and reply == batch.reply[n]:
+                matches.append(k)
+        assert matches
+        used |= set(matches[:1])
+    assert len(used) == 8
 
 
 def test_without_symmetries_rows_stay_as_they_are() -> None:
