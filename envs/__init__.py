@@ -23,14 +23,20 @@ from typing import Any
 from envs.connect_four import connect_four
 from envs.game import Game
 from envs.go import go
+from envs.gomoku import gomoku
+from envs.hex import hex_game
+from envs.othello import othello
 from envs.tic_tac_toe import tic_tac_toe
 
 # A name that ends in a number is a family's: its factory takes the board's size first.
-FAMILIES: dict[str, Callable[..., Game]] = {"go": go}
+FAMILIES: dict[str, Callable[..., Game]] = {"go": go, "hex": hex_game, "gomoku": gomoku}
 GAMES: dict[str, Callable[..., Game]] = {
     "tic_tac_toe": tic_tac_toe,
     "connect_four": connect_four,
     "go9": partial(go, 9),
+    "othello": othello,
+    "hex7": partial(hex_game, 7),
+    "gomoku9": partial(gomoku, 9),
 }
 
 
@@ -71,7 +77,15 @@ def _made(env_id: str, factory: Any, options: dict[str, Any]) -> Any:
     for option in options:
         if option not in known:
             raise ValueError(f"{env_id} has no option {option!r}: it has {', '.join(known) or 'none'}")
-    return factory(**options) if callable(factory) else factory
+    if not callable(factory):
+        return factory
+    try:
+        return factory(**options)
+    except TypeError as error:
+        if not options:
+            raise
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        raise ValueError(f"{env_id} cannot be made with {given}: {error}") from error
 
 
 def _import(place: str) -> ModuleType:

@@ -86,7 +86,7 @@ class Agent:
     def __init__(self, name: str, weights: Weights, config: Config, info: dict[str, Any], device: str = "auto") -> None:
         """Raises AgentError when the game that the configuration names does not exist here."""
         try:
-            self.game: Game = envs.make(config.env)
+            self.game: Game = envs.make(config.env, **config.env_options)
         except ValueError as error:
             raise AgentError(f"agent {name!r}: {error}") from error
         self.name, self.weights, self.config, self.info = name, weights, config, info

@@ -109,7 +109,7 @@ def learner(config: Config) -> dict[str, Any]:
 
 def search(config: Config) -> dict[str, Any]:
     """Simulations/s of search with an evaluator that costs nothing; the ceiling is the rules alone, in random play."""
-    game = envs.make(config.env)
+    game = envs.make(config.env, **config.env_options)
     tree = Search(game, config.search, SEARCH_LANES, config.seed)
     logits = np.zeros((SEARCH_LANES, game.num_actions), np.float32)
     wdl = np.full((SEARCH_LANES, 3), 1 / 3, np.float32)

@@ -115,7 +115,7 @@ def train(
         resolved = load_config(config, overrides or [])
         import envs
 
-        envs.make(resolved.env)
+        envs.make(resolved.env, **resolved.env_options)
     if resume and run_dir is None:
         raise WrongInput("--resume needs --run-dir, the folder of the run to go on with")
     folder = run_dir or Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -245,7 +245,7 @@ def bench(
             resolved = load_config(config, overrides or [])
         import envs
 
-        envs.make(resolved.env)
+        envs.make(resolved.env, **resolved.env_options)
     from rl import bench as benchmarks
 
     with while_running():

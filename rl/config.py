@@ -186,6 +186,7 @@ class WandbConfig(Section):
 
 class Config(Section):
     env: str
+    env_options: dict[str, Any] = {}  # of the environment, by name: komi, suicide, ... of Go
     seed: Annotated[int, Field(ge=0)] = 0
     net: NetConfig
     search: SearchConfig = SearchConfig()

@@ -21,7 +21,7 @@ Parts = dict[str, Tensors]
 class Trainer:
     def __init__(self, config: Config, device: str = "auto"):
         self.config = config
-        self.game = envs.make(config.env)
+        self.game = envs.make(config.env, **config.env_options)
         self.learner = Learner(self.game, config, device)
         seed = int(np.random.SeedSequence(config.seed, spawn_key=(0,)).generate_state(1)[0])
         self.busy_seconds = 0.0  # spent in updates so far

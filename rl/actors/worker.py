@@ -26,7 +26,7 @@ class SelfPlayWorker:
 
     def __init__(self, config: Config, seed: int, device: str = "auto"):
         self.config = config
-        self.game = envs.make(config.env)
+        self.game = envs.make(config.env, **config.env_options)
         self.seed, self.device = seed, device
         self.evaluator: Evaluator | None = None
         self.selfplay: SelfPlay | None = None

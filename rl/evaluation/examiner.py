@@ -34,7 +34,7 @@ class Examiner:
 
     def __init__(self, config: Config, device: str = "auto"):
         self.config = config
-        self.game = envs.make(config.env)
+        self.game = envs.make(config.env, **config.env_options)
         self.settings = config.evaluation
         truth = TruthSet.load(config.env, split="tune")
         self.truth = truth.subset(self.settings.positions, seed=0) if truth is not None else None

@@ -21,7 +21,7 @@ from rl.runtime.metrics import MetricsLog, trim
 from rl.runtime.progress import Progress
 
 # Sections that a resumed run may not change, since the shapes in its checkpoint depend on them.
-MUST_MATCH = ("env", "net")
+MUST_MATCH = ("env", "env_options", "net")
 MUST_MATCH_IN_FLIGHT = ("search", "selfplay")  # where the checkpoint holds games and searches in flight
 LOG_SECONDS = 5.0  # between two rows of metrics in async mode
 

@@ -32,6 +32,7 @@ def test_a_family_is_made_for_a_size_and_with_options() -> None:
         ("go9", {"size": 13}, "go9 has no option 'size'"),
         ("tic_tac_toe", {"komi": 7}, "tic_tac_toe has no option 'komi': it has none"),
         (f"{CONNECT_THREE}:connect_three", {"rows": 7}, "has no option 'rows': it has none"),
+        ("go9", {"komi": "seven"}, "go9 cannot be made with komi='seven': "),
         ("go3", {}, "go is played on 5 to 19 lines, not 3"),
         ("chess8", {}, "unknown environment 'chess8'.*goN for a board of N lines"),
     ],
