@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numba import boolean, float32, float64, int8, int64, uint8, void
+from numba import float32, float64, int8, int64, uint8, uint64, void
 from numba.core.types import FunctionType
 
 TO_MOVE, STATUS, PLY = 0, 1, 2
@@ -45,11 +45,11 @@ INIT = void(int64[::1], int64[::1])  # init(state, params): write the initial po
 LEGAL = void(int64[::1], uint8[::1])  # legal(state, mask): 1 where the action may be played, else 0
 PLAY = void(int64[::1], int64)  # play(state, action): apply a legal action, update the header
 PLANES = void(int64[::1], float32[:, :, ::1])  # planes(state, out[C, H, W]): fill every entry
-ALLOWS = boolean(int64[::1], int64)  # allows(state, action): is one action legal? Optional
+PICK = int64(int64[::1], uint64[::1])  # pick(state, stream): a uniformly random legal action (envs.stream). Optional
 TERRITORY = float64(int64[::1], int8[::1])  # territory(state, ownership[H·W]): score and owners of points. Optional
 
 # The same, as the types by which compiled code accepts any game's rules.
-InitFn, LegalFn, PlayFn, PlanesFn, AllowsFn = (FunctionType(s) for s in (INIT, LEGAL, PLAY, PLANES, ALLOWS))
+InitFn, LegalFn, PlayFn, PlanesFn, PickFn = (FunctionType(s) for s in (INIT, LEGAL, PLAY, PLANES, PICK))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +74,8 @@ class Game:
     play: Any  # @njit(PLAY)
     planes: Any  # @njit(PLANES)
     render: Callable[[np.ndarray], str]  # state -> text for people
-    # Is one action legal? @njit(ALLOWS), where that costs much less than the mask: random play then tries actions.
-    allows: Any = None
+    # A uniformly random legal action, @njit(PICK), where that costs much less than the mask of all: for random play.
+    pick: Any = None
     # Where points are owned at the end, @njit(TERRITORY): fills ownership with 1 (first player), -1 (second) or 0, and
     # returns the margin in points by which the first player is ahead, komi included. From any state, as it stands.
     territory: Any = None

@@ -24,16 +24,16 @@ before, which leaves few points to look at.
 from __future__ import annotations
 
 import numpy as np
-from numba import int64, njit, uint64
+from numba import int64, njit, uint32, uint64
 
 from envs.game import (
-    ALLOWS,
     DRAW,
     FIRST_WON,
     HEADER,
     INIT,
     LEGAL,
     ONGOING,
+    PICK,
     PLANES,
     PLAY,
     PLY,
@@ -43,12 +43,14 @@ from envs.game import (
     TO_MOVE,
     Game,
 )
+from envs.stream import draw_below
 from envs.symmetry import square
 
 SIZE, BOARD, KOMI2, SUICIDE, LIMIT = HEADER, HEADER + 1, HEADER + 2, HEADER + 3, HEADER + 4
 PASSES, HASH, LAST = HEADER + 5, HEADER + 6, HEADER + 7  # LAST: the latest moves, newest first, -1 for none
 RECENT = 3
-GRID = LAST + RECENT  # words of points, then words of liberties, then hashes of all positions so far
+FREE = LAST + RECENT  # a bit for every action whose point is empty, and for the pass
+GRID = FREE + 6  # words of points, then words of liberties, then hashes of all positions so far
 
 EMPTY, BORDER = 0, 3  # colours; 1 and 2 are the first and the second player
 # Of a point's word: mask of the colour; 1 shifted by these for each field, whose mask is FIELD once shifted down.
@@ -61,6 +63,8 @@ NUM_PLANES = 14
 KOMI_SCALE = 15.0  # points
 LAST_MOVES = 40  # from this many moves before the limit on, planes tell how near it is
 LETTERS = "ABCDEFGHJKLMNOPQRST"
+
+COMPILED_IN = "feaf9c58c3580108"  # of other files: see rl/search/kernels.py
 
 
 # Functions below name a point by its index in the state vector, and are handed the state alone: numba counts every
@@ -79,6 +83,12 @@ def grid_size(width):
     return (width + 1) * width
 
 
+@njit(forceinline=True)
+def point_of(action, width):
+    # 32-bit: random play asks often, and a 64-bit division takes several times as long.
+    return GRID + width + action + int64(uint32(action) // uint32(width - 1))
+
+
 @njit
 def point_at(row, column, width):
     return GRID + (row + 1) * width + column
@@ -87,6 +97,11 @@ def point_at(row, column, width):
 @njit(forceinline=True)
 def neighbours(point, width):
     return point - 1, point + 1, point - width, point + width
+
+
+@njit
+def action_of(point, width):
+    return point - GRID - width - (point - GRID - width) // width
 
 
 @njit
@@ -245,6 +260,8 @@ def remove_chain(state, head, width):
         following = next_of(state[stone])
         state[HASH] ^= zobrist(stone, colour)
         state[stone] = (state[stone] & EVER_REMOVED) | (REMOVED << colour)
+        action = action_of(stone, width)
+        state[FREE + (action >> 6)] |= 1 << (action & 63)
         for near in neighbours(stone, width):
             beside = state[near]
             if beside & COLOUR == BORDER - colour:
@@ -255,8 +272,9 @@ def remove_chain(state, head, width):
 
 
 @njit
-def put_stone(state, point, colour, width):
-    grid = grid_size(width)
+def put_stone(state, action, colour, width):
+    grid, point = grid_size(width), point_of(action, width)
+    state[FREE + (action >> 6)] &= ~(1 << (action & 63))
     own = int64(0)
     for near in neighbours(point, width):
         beside = state[near]
@@ -333,18 +351,28 @@ def init(state, params):
     for row in range(state[BOARD]):
         for column in range(state[BOARD]):
             state[point_at(row, column, width)] = EMPTY
+            action = row * state[SIZE] + column
+            state[FREE + (action >> 6)] |= 1 << (action & 63)
+    action = state[SIZE] * state[SIZE]
+    state[FREE + (action >> 6)] |= 1 << (action & 63)
 
 
-@njit(ALLOWS, cache=True)
-def allows(state, action):
-    size, width, colour = state[SIZE], width_of(state), state[TO_MOVE] + 1
-    if action == size * size:
-        return True
-    point = GRID + width + action + action // size
-    if state[point] & COLOUR != EMPTY:
-        return False
-    living = lives(state, point, colour, width)
-    return living if is_plain(state, point, colour, living) else allowed_rarely(state, point, colour, living, width)
+@njit(PICK, cache=True)
+def pick(state, stream):
+    width, colour, actions = width_of(state), state[TO_MOVE] + 1, state[SIZE] * state[SIZE] + 1
+    while True:
+        action = draw_below(stream, actions)
+        if (state[FREE + (action >> 6)] >> (action & 63)) & 1 == 0:
+            continue
+        if action == actions - 1:
+            return action
+        point = point_of(action, width)
+        living = lives(state, point, colour, width)
+        if is_plain(state, point, colour, living):
+            if living:
+                return action
+        elif allowed_rarely(state, point, colour, living, width):
+            return action
 
 
 @njit(LEGAL, cache=True)
@@ -373,7 +401,7 @@ def play(state, action):
         state[PASSES] += 1
     else:
         state[PASSES] = 0
-        put_stone(state, GRID + width + action + action // size, state[TO_MOVE] + 1, width)
+        put_stone(state, action, state[TO_MOVE] + 1, width)
     for i in range(RECENT - 1, 0, -1):
         state[LAST + i] = state[LAST + i - 1]
     state[LAST] = action
@@ -486,7 +514,7 @@ def go(
         play=play,
         planes=planes,
         territory=territory,
-        allows=allows,
+        pick=pick,
         render=render,
         plane_names=(
             "on the board",

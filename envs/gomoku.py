@@ -12,7 +12,6 @@ import numpy as np
 from numba import njit
 
 from envs.game import (
-    ALLOWS,
     DRAW,
     FIRST_WON,
     HEADER,
@@ -38,13 +37,6 @@ LETTERS = "abcdefghijklmnopqrs"
 def init(state, params):
     state[:] = 0
     state[SIZE], state[EXACT] = params
-
-
-@njit(ALLOWS, cache=True)
-def allows(state, action):
-    size = state[SIZE]
-    row, column = action // size, action % size
-    return ((state[ROWS + row] | state[ROWS + size + row]) >> column) & 1 == 0
 
 
 @njit(LEGAL, cache=True)
@@ -136,7 +128,6 @@ def gomoku(size: int = 9, exact: bool = False) -> Game:
         legal=legal,
         play=play,
         planes=planes,
-        allows=allows,
         render=render,
         plane_names=(
             "stones of the side to move",

@@ -16,12 +16,12 @@ import numpy as np
 from numba import njit
 
 from envs.game import (
-    ALLOWS,
     FIRST_WON,
     HEADER,
     INIT,
     LEGAL,
     ONGOING,
+    PICK,
     PLANES,
     PLAY,
     PLY,
@@ -29,6 +29,7 @@ from envs.game import (
     TO_MOVE,
     Game,
 )
+from envs.stream import draw_below
 
 SIZE, SWAP, OCCUPIED = HEADER, HEADER + 1, HEADER + 2  # OCCUPIED: a bit for every cell in the order of actions
 CELLS = OCCUPIED + 6
@@ -36,6 +37,8 @@ CELLS = OCCUPIED + 6
 PLAYER, EDGES, NEAR, FAR, PARENT = 3, 12, 4, 8, 4
 MIN_SIZE, MAX_SIZE = 3, 19
 LETTERS = "abcdefghijklmnopqrs"
+
+COMPILED_IN = "feaf9c58c3580108"  # of other files: see rl/search/kernels.py
 
 
 @njit
@@ -83,12 +86,16 @@ def is_empty(state, cell):
     return (state[OCCUPIED + (cell >> 6)] >> (cell & 63)) & 1 == 0
 
 
-@njit(ALLOWS, cache=True)
-def allows(state, action):
-    size = state[SIZE]
-    if action == size * size:
-        return state[PLY] == 1
-    return is_empty(state, action)
+@njit(PICK, cache=True)
+def pick(state, stream):
+    cells = state[SIZE] * state[SIZE]
+    if state[SWAP] == 1 and state[PLY] == 1:
+        action = draw_below(stream, cells)  # the swap in place of the cell that is taken
+        return action if is_empty(state, action) else cells
+    while True:
+        action = draw_below(stream, cells)
+        if is_empty(state, action):
+            return action
 
 
 @njit(LEGAL, cache=True)
@@ -174,7 +181,7 @@ def hex_game(size: int = 7, swap: bool = True) -> Game:
         legal=legal,
         play=play,
         planes=planes,
-        allows=allows,
+        pick=pick,
         render=render,
         plane_names=(
             "stones of the side to move",

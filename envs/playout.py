@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import boolean, int64, njit, uint8, uint64, void
 
-from envs.game import ALLOWS, ONGOING, PLY, STATUS, AllowsFn, Game, LegalFn, PlayFn
+from envs.game import ONGOING, PICK, PLY, STATUS, Game, LegalFn, PickFn, PlayFn
 from envs.stream import draw_below
 
 ATTEMPTS = 100
@@ -53,39 +53,33 @@ def random_openings(out, limit, start, stream, actions, legal, play):
                 break
 
 
-@njit(ALLOWS, cache=True)
-def unknown(state, action):
-    """Stands in for the ``allows`` that a game does not have."""
-    return False
+@njit(PICK, cache=True)
+def no_pick(state, stream):
+    """Stands in for the ``pick`` that a game does not have."""
+    return -1
 
 
 def playout_rules(game: Game) -> tuple[Any, Any, Any, bool]:
-    """What ``play_out`` needs of a game: legal, play, allows, and whether the game has the last."""
-    return game.legal, game.play, game.allows or unknown, game.allows is not None
+    """What ``play_out`` needs of a game: legal, play, pick, and whether the game has the last."""
+    return game.legal, game.play, game.pick or no_pick, game.pick is not None
 
 
-@njit(void(int64[::1], uint8[::1], uint64[::1], LegalFn, PlayFn, AllowsFn, boolean), cache=True)
-def play_out(state, mask, stream, legal, play, allows, trial):
-    """Play uniformly random moves in place to the end of the game. ``mask`` [A] is scratch.
-
-    With ``trial``, actions are drawn until one is allowed: the same distribution, without a mask of all for each move.
-    """
-    if not trial:
+@njit(void(int64[::1], uint8[::1], uint64[::1], LegalFn, PlayFn, PickFn, boolean), cache=True)
+def play_out(state, mask, stream, legal, play, pick, has_pick):
+    """Play uniformly random moves in place to the end of the game. ``mask`` [A] is scratch."""
+    if not has_pick:
         play_random(state, np.iinfo(np.int64).max, mask, stream, legal, play)
     while state[STATUS] == ONGOING:
-        action = draw_below(stream, mask.shape[0])
-        while not allows(state, action):
-            action = draw_below(stream, mask.shape[0])
-        play(state, action)
+        play(state, pick(state, stream))
 
 
-@njit(int64(int64[::1], int64, int64, uint64[::1], LegalFn, PlayFn, AllowsFn, boolean), cache=True)
-def count_moves(start, games, actions, stream, legal, play, allows, trial):
+@njit(int64(int64[::1], int64, int64, uint64[::1], LegalFn, PlayFn, PickFn, boolean), cache=True)
+def count_moves(start, games, actions, stream, legal, play, pick, has_pick):
     """Play ``games`` random games from ``start`` to their ends; the number of moves made, for benchmarks."""
     state, mask = start.copy(), np.zeros(actions, np.uint8)
     moves = 0
     for _ in range(games):
         state[:] = start
-        play_out(state, mask, stream, legal, play, allows, trial)
+        play_out(state, mask, stream, legal, play, pick, has_pick)
         moves += state[PLY] - start[PLY]
     return moves

@@ -32,7 +32,7 @@ GAMES_A_CALL = 1000
 
 
 def run(kind: str, config: Config) -> dict[str, Any]:
-    """One benchmark: selfplay, learner, broadcast or search. Keys: value, unit, ceiling, share and what explains it."""
+    """One benchmark, named in BENCHES. Keys: value, unit, ceiling, share and what explains it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in an actor: throughput comes from many of them
     try:
@@ -131,6 +131,51 @@ def search(config: Config) -> dict[str, Any]:
     }
 
 
+# OpenSpiel's games of the same rules, by our name; {n} is the board's size. Its Hex has no swap.
+OPEN_SPIEL = {
+    "tic_tac_toe": "tic_tac_toe",
+    "connect_four": "connect_four",
+    "othello": "othello",
+    "go": "go(board_size={n},max_game_length={limit})",
+    "hex": "hex(board_size={n})",
+    "gomoku": "mnk(m={n},n={n},k=5)",
+}
+ROLLOUTS = 100
+
+
+def rules(config: Config) -> dict[str, Any]:
+    """Random playouts/s by the rules alone; what they are compared with is OpenSpiel's C++ random rollouts."""
+    try:
+        import pyspiel
+    except ImportError:
+        raise ValueError("fuseki bench rules compares with OpenSpiel: pip install open-spiel") from None
+    game = envs.make(config.env, **config.env_options)
+    family = game.env_id.rstrip("0123456789")
+    if family not in OPEN_SPIEL:
+        raise ValueError(f"OpenSpiel has no game for {config.env}: choose one of {', '.join(OPEN_SPIEL)}")
+    theirs = pyspiel.load_game(OPEN_SPIEL[family].format(n=game.board_shape[0], limit=game.max_moves))
+    # Its rollouts in C++ are reached through a search of two simulations, each of them worth ROLLOUTS playouts.
+    evaluator = pyspiel.RandomRolloutEvaluator(n_rollouts=ROLLOUTS, seed=config.seed)
+    bot = pyspiel.MCTSBot(theirs, evaluator, 2.0, 2, 100, False, config.seed, False)
+    stream, root = np.zeros(1, np.uint64), game.initial_state()
+
+    def playouts(play: Callable[[], int]) -> float:
+        count, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < SECONDS:
+            count += play()
+        return count / spent
+
+    def ours() -> int:
+        count_moves(root, ROLLOUTS, game.num_actions, stream, *playout_rules(game))
+        return ROLLOUTS
+
+    def others() -> int:
+        bot.mcts_search(theirs.new_initial_state())
+        return 2 * ROLLOUTS
+
+    return _compare(lambda: playouts(ours), lambda: playouts(others), "playouts/s") | {"ceiling_unit": "of OpenSpiel"}
+
+
 def broadcast(config: Config) -> dict[str, Any]:
     """Bytes/s from a new version to the last actor having loaded it; the ceiling is copying the same bytes."""
     from rl.runtime.broadcast import measure
@@ -143,6 +188,7 @@ BENCHES: dict[str, Callable[[Config], dict[str, Any]]] = {
     "selfplay": selfplay,
     "learner": learner,
     "search": search,
+    "rules": rules,
     "broadcast": broadcast,
 }
 

@@ -226,6 +226,7 @@ class BenchKind(enum.StrEnum):
     learner = "learner"
     broadcast = "broadcast"
     search = "search"
+    rules = "rules"
 
 
 @app.command()

@@ -11,12 +11,12 @@ import math
 import numpy as np
 from numba import boolean, float64, int32, int64, njit, uint8, uint64, void
 
-from envs.game import FIRST_WON, ONGOING, SECOND_WON, STATUS, TO_MOVE, AllowsFn, Game, LegalFn, PlayFn
+from envs.game import FIRST_WON, ONGOING, SECOND_WON, STATUS, TO_MOVE, Game, LegalFn, PickFn, PlayFn
 from envs.playout import draw_below, play_out, playout_rules
 
 ROLLOUTS_A_CALL = 200_000  # a kernel does not notice Ctrl-C: come up for air every few tenths of a second
 
-COMPILED_IN = "ac36a2cf114f6e8a"  # of other files: see rl/search/kernels.py
+COMPILED_IN = "6b4b72dc384c79e6"  # of other files: see rl/search/kernels.py
 
 
 @njit(int64(uint8[::1], int32[::1], uint64[::1]), cache=True)
@@ -36,10 +36,10 @@ def pick_untried(mask, children, stream):
     return -1
 
 
-@njit(float64(int64[::1], uint8[::1], uint64[::1], LegalFn, PlayFn, AllowsFn, boolean), cache=True)
-def rollout(state, mask, stream, legal, play, allows, trial):
+@njit(float64(int64[::1], uint8[::1], uint64[::1], LegalFn, PlayFn, PickFn, boolean), cache=True)
+def rollout(state, mask, stream, legal, play, pick, has_pick):
     """Play uniformly random moves to the end, in place; points of the FIRST player: 1, ½ or 0."""
-    play_out(state, mask, stream, legal, play, allows, trial)
+    play_out(state, mask, stream, legal, play, pick, has_pick)
     if state[STATUS] == FIRST_WON:
         return 1.0
     if state[STATUS] == SECOND_WON:
@@ -55,7 +55,7 @@ def rollout(state, mask, stream, legal, play, allows, trial):
         float64,
         LegalFn,
         PlayFn,
-        AllowsFn,
+        PickFn,
         boolean,
         int64[:, ::1],
         float64[:, ::1],
@@ -63,7 +63,7 @@ def rollout(state, mask, stream, legal, play, allows, trial):
     cache=True,
     nogil=True,
 )
-def uct(states, seeds, simulations, exploration, legal, play, allows, trial, visits, points):
+def uct(states, seeds, simulations, exploration, legal, play, pick, has_pick, visits, points):
     """Search N ongoing positions, one after the other.
 
     states [N, S]; seeds [N]; writes visits [N, A], simulations through each root action, and points [N, A], their
@@ -116,7 +116,7 @@ def uct(states, seeds, simulations, exploration, legal, play, allows, trial, vis
                 path[depth] = node
                 if fresh:
                     break
-            first = rollout(state, mask, stream, legal, play, allows, trial)
+            first = rollout(state, mask, stream, legal, play, pick, has_pick)
             for i in range(depth + 1):
                 count[path[i]] += 1
                 total[path[i]] += first if mover[i] == 0 else 1.0 - first

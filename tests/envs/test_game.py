@@ -74,3 +74,15 @@ def test_planes_are_from_the_side_to_move() -> None:
 def test_symmetries_come_in_pairs() -> None:
     with pytest.raises(ValueError, match="together, or neither"):
         replace(make("tic_tac_toe"), action_symmetries=None)
+
+
+@pytest.mark.parametrize(("env_id", "plies"), [("go5", 0), ("go5", 18), ("go9", 90), ("hex3", 1), ("hex7", 20)])
+def test_a_picked_action_is_legal_and_each_is_picked_equally_often(env_id: str, plies: int) -> None:
+    game, stream = make(env_id), np.array([plies], np.uint64)
+    state, rng = game.initial_state(), np.random.default_rng(plies)
+    while state[PLY] < plies:
+        state = game.after(state, int(rng.choice(np.flatnonzero(game.legal_mask(state))[:-1])))
+    legal = np.flatnonzero(game.legal_mask(state))
+    counts = np.bincount([game.pick(state, stream) for _ in range(300 * len(legal))], minlength=game.num_actions)
+    assert counts.sum() == counts[legal].sum()
+    assert ((counts[legal] - 300.0) ** 2 / 300).sum() < len(legal) + 5 * (2 * len(legal)) ** 0.5

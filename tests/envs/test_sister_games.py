@@ -47,8 +47,6 @@ def test_random_games_agree_with_open_spiel(env_id: str, options: dict, theirs_i
             assert ours[TO_MOVE] == other.current_player(), other
             legal = np.flatnonzero(game.legal_mask(ours))
             assert legal.tolist() == other.legal_actions(), other
-            if game.allows is not None:
-                assert [game.allows(ours, a) for a in range(game.num_actions)] == game.legal_mask(ours).tolist()
             assert cells(game, ours) == their_cells(env_id, other), other
             action = int(rng.choice(legal))
             ours = game.after(ours, action)
