@@ -129,13 +129,13 @@ CHEAP = ("rl", "envs", "rl.search", "rl.records", "rl.config", "rl.weights", "rl
 
 
 def test_importing_is_cheap() -> None:
-    """What users and Ray's workers import first loads neither torch nor ray."""
+    """What users and Ray's workers import first loads neither torch nor ray, nor what is optional."""
     program = (
         "import importlib, json, sys\n"
         "loaded = {}\n"
         "for name in sys.argv[1:]:\n"
         "    importlib.import_module(name)\n"
-        "    loaded[name] = [heavy for heavy in ('torch', 'ray', 'wandb') if heavy in sys.modules]\n"
+        "    loaded[name] = [heavy for heavy in ('torch', 'ray', 'wandb', 'pettingzoo') if heavy in sys.modules]\n"
         "print(json.dumps(loaded))\n"
     )
     done = subprocess.run([sys.executable, "-c", program, *CHEAP], check=False, capture_output=True, text=True)

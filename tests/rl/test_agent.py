@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import rl
+from envs.versus import VersusEnv
 from rl import models
 from rl.agent import Agent, locate
 from rl.evaluation.arena import play_match
@@ -53,6 +54,20 @@ def test_the_value_is_that_of_the_side_to_move(agent: Agent) -> None:
 def test_an_analysis_is_repeatable(file: Path) -> None:
     first, second = (rl.load(file).analyse(moves=[0], simulations=30) for _ in range(2))
     assert (first.policy == second.policy).all() and first.value == second.value
+
+
+def test_an_agent_can_be_the_opponent_of_an_environment(agent: Agent) -> None:
+    def opponent(state: np.ndarray, legal: np.ndarray, rng: np.random.Generator) -> int:
+        return agent.analyse_state(state, simulations=200).action
+
+    env = VersusEnv(agent.game, opponent, seat="second")
+    _, info = env.reset()
+    rewards: list[float] = []
+    ended = False
+    while not ended:  # the agent has just begun; whoever takes the first legal move each time loses to its search
+        _, reward, ended, _, info = env.step(np.argmax(info["action_mask"]))
+        rewards.append(reward)
+    assert rewards[-1] == -1
 
 
 @pytest.mark.parametrize(
