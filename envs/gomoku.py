@@ -9,7 +9,7 @@ Each row of each player is one word, bit by column.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import int64, njit, uint64
 
 from envs.game import (
     DRAW,
@@ -18,6 +18,7 @@ from envs.game import (
     INIT,
     LEGAL,
     ONGOING,
+    PICK,
     PLANES,
     PLAY,
     PLY,
@@ -25,6 +26,7 @@ from envs.game import (
     TO_MOVE,
     Game,
 )
+from envs.stream import draw_bits
 from envs.symmetry import square
 
 SIZE, EXACT, ROWS = HEADER, HEADER + 1, HEADER + 2  # ROWS: those of the first player, then those of the second
@@ -32,11 +34,25 @@ WINNING = 5
 MIN_SIZE, MAX_SIZE = 5, 19
 LETTERS = "abcdefghijklmnopqrs"
 
+COMPILED_IN = "feaf9c58c3580108"  # of other files: see rl/search/kernels.py
+
 
 @njit(INIT, cache=True)
 def init(state, params):
     state[:] = 0
     state[SIZE], state[EXACT] = params
+
+
+@njit(PICK, cache=True)
+def pick(state, stream):
+    size = state[SIZE]
+    while True:
+        # Row and column are drawn apart, each by the upper bits of a product: no division.
+        bits = draw_bits(stream)
+        row = int64(((bits >> uint64(32)) * uint64(size)) >> uint64(32))
+        column = int64(((bits & uint64(0xFFFFFFFF)) * uint64(size)) >> uint64(32))
+        if ((state[ROWS + row] | state[ROWS + size + row]) >> column) & 1 == 0:
+            return row * size + column
 
 
 @njit(LEGAL, cache=True)
@@ -128,6 +144,7 @@ def gomoku(size: int = 9, exact: bool = False) -> Game:
         legal=legal,
         play=play,
         planes=planes,
+        pick=pick,
         render=render,
         plane_names=(
             "stones of the side to move",

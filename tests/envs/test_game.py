@@ -76,7 +76,10 @@ def test_symmetries_come_in_pairs() -> None:
         replace(make("tic_tac_toe"), action_symmetries=None)
 
 
-@pytest.mark.parametrize(("env_id", "plies"), [("go5", 0), ("go5", 18), ("go9", 90), ("hex3", 1), ("hex7", 20)])
+@pytest.mark.parametrize(
+    ("env_id", "plies"),
+    [("go5", 0), ("go5", 18), ("go9", 90), ("hex3", 1), ("hex7", 20), ("gomoku5", 6), ("gomoku15", 2)],
+)
 def test_a_picked_action_is_legal_and_each_is_picked_equally_often(env_id: str, plies: int) -> None:
     game, stream = make(env_id), np.array([plies], np.uint64)
     state, rng = game.initial_state(), np.random.default_rng(plies)

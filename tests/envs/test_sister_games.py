@@ -31,6 +31,7 @@ def their_cells(name: str, other: pyspiel.State) -> str:
         ("othello", {}, "othello", 300),
         ("hex7", {"swap": False}, "hex(board_size=7)", 300),
         ("hex11", {"swap": False}, "hex(board_size=11)", 40),
+        ("hex7", {}, "hex(board_size=7,swap=True)", 300),
         ("gomoku9", {}, "mnk(m=9,n=9,k=5)", 200),
         ("gomoku5", {}, "mnk(m=5,n=5,k=5)", 200),
     ],
