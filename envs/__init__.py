@@ -48,7 +48,7 @@ def make(env_id: str, **options: Any) -> Game:
     raises while it runs passes through, except that a file which cannot be parsed or lacks an import is a ValueError
     too.
     """
-    family = re.fullmatch(r"([a-z_]+?)(\d+)", env_id)
+    family = re.fullmatch(r"([a-z_]+?)([1-9][0-9]*)", env_id)
     if env_id in GAMES:
         return _made(env_id, GAMES[env_id], options)
     if family and family[1] in FAMILIES:

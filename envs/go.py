@@ -498,6 +498,8 @@ def go(
         raise ValueError(f"go: board={board} must be between 5 and the array's {size}")
     if not (komi * 2) % 1 == 0 or abs(komi) > size * size:
         raise ValueError(f"go: komi={komi} must be a whole or half number of at most {size * size} points")
+    if suicide not in (True, False):
+        raise ValueError(f"go: suicide={suicide!r} must be true or false")
     if max_moves < 2:
         raise ValueError(f"go: max_moves={max_moves} must be 2 or more")
     symmetries = square(size)

@@ -131,6 +131,8 @@ def gomoku(size: int = 9, exact: bool = False) -> Game:
     """Gomoku on ``size`` × ``size`` points. Raises ValueError for a size out of range."""
     if not MIN_SIZE <= size <= MAX_SIZE:
         raise ValueError(f"gomoku is played on {MIN_SIZE} to {MAX_SIZE} lines, not {size}")
+    if exact not in (True, False):
+        raise ValueError(f"gomoku: exact={exact!r} must be true or false")
     symmetries = square(size)
     return Game(
         env_id=f"gomoku{size}",

@@ -166,6 +166,8 @@ def hex_game(size: int = 7, swap: bool = True) -> Game:
     """Hex on ``size`` × ``size`` cells. Raises ValueError for a size out of range."""
     if not MIN_SIZE <= size <= MAX_SIZE:
         raise ValueError(f"hex is played on {MIN_SIZE} to {MAX_SIZE} lines, not {size}")
+    if swap not in (True, False):
+        raise ValueError(f"hex: swap={swap!r} must be true or false")
     cells = np.arange(size * size)
     symmetries = np.stack([cells, cells[::-1]])  # half a turn; the reflections exchange the players' edges
     names = tuple(f"{LETTERS[i % size]}{i // size + 1}" for i in range(size * size))
