@@ -119,6 +119,7 @@ class SelfPlayConfig(Section):
 
 
 class ExperienceConfig(Section):
+    start_from: str | None = None  # a run or checkpoint: a new run begins with its window, for another network (KataGo)
     min_rows: Positive = 2_000  # training starts with this many
     window: Positive = 100_000  # rows of the window while fewer than this were ever generated
     window_exponent: Fraction = 0.65  # then it grows as rows**exponent (KataGo, Wu 2019, appendix C)

@@ -80,6 +80,10 @@ class Trainer:
         window, window_state = self.window.state_dict()
         return {"learner": learner, "experience": window}, {"learner": learner_state, "experience": window_state}
 
+    def begin_with(self, experience: Tensors, state: dict) -> None:
+        """Begin with another run's window, as ``state`` gave it."""
+        self.window.begin_with(experience, state)
+
     def restore(self, parts: Parts, state: dict) -> None:
         """Restore what ``state`` gave."""
         self.learner.load_state_dict(parts["learner"], state["learner"])

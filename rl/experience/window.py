@@ -227,6 +227,16 @@ class ReplayWindow:
         counters = {"total": self.total, "sampled": self.sampled, "next_game": self.next_game}
         return tensors, counters | {"rng": self.rng.bit_generator.state}
 
+    def begin_with(self, tensors: Tensors, state: dict) -> None:
+        """Begin with the rows that another run's window gave, none of them trained on yet.
+
+        They count as played by version 0, and as before they are older than all that will come.
+        """
+        own = self.rng.bit_generator.state
+        tensors = tensors | {"version": np.zeros_like(tensors["version"])}
+        self.load_state_dict(tensors, state | {"rng": own, "sampled": 0})
+        self.sampled = int(self.config.reuse * (self.total - self.size))
+
     def load_state_dict(self, tensors: Tensors, state: dict) -> None:
         """Restore what ``state_dict`` gave; copies."""
         self.total, self.sampled = state["total"], state["sampled"]

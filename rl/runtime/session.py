@@ -19,6 +19,7 @@ from rl.records import GameRecord, SelfPlayReport, Tensors, Weights
 from rl.runtime.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from rl.runtime.metrics import MetricsLog, trim
 from rl.runtime.progress import Progress
+from rl.weights import AgentError, load_agent, resolve
 
 # Sections that a resumed run may not change, since the shapes in its checkpoint depend on them.
 MUST_MATCH = ("env", "env_options", "net")
@@ -57,6 +58,8 @@ class Session:
             self._check_same_run("actors" in self.restored.state)
             self.clock = Clock(**self.restored.state["clock"])
             trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
+        else:
+            starting_window(config)  # whatever is wrong with it is said before anything is written
         self.run_dir.mkdir(parents=True, exist_ok=True)
         (self.run_dir / "config.yaml").write_text(config.to_yaml())
         wandb_id = self.restored.state["wandb_run_id"] if self.restored else None
@@ -225,6 +228,24 @@ class Stretch:
                 values = [m[name] for m in self.measures]
                 row[name] = max(values) if name == "learner/lag_max" else sum(values) / len(values)
         return row
+
+
+def starting_window(config: Config) -> Checkpoint | None:
+    """The checkpoint that ``experience.start_from`` names; ConfigError when it is none, or of another game."""
+    source = config.experience.start_from
+    if source is None:
+        return None
+    try:
+        file = resolve(source)
+        theirs = load_agent(file).config
+    except AgentError as error:
+        raise ConfigError(f"experience.start_from: {error}") from error
+    if (theirs.env, theirs.env_options) != (config.env, config.env_options):
+        raise ConfigError(f"experience.start_from: {source!r} is a run of another game, or of other env_options")
+    found = load_checkpoint(file.parent)
+    if "experience" not in found.parts:
+        raise ConfigError(f"experience.start_from: {source!r} holds no replay window; give a run or its checkpoint")
+    return found
 
 
 def summarise(games: list[GameRecord]) -> dict[str, float]:

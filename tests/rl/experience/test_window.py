@@ -318,3 +318,22 @@ def test_a_window_that_was_made_smaller_on_resume_keeps_the_newest() -> None:
     smaller.add(stream.games(10))
     assert_holds(smaller, stream.rows[-20:])
     assert_rows_of(smaller.sample(300), stream, len(stream.rows) - 20)
+
+
+def test_a_window_that_begins_with_anothers_rows_may_train_on_them_as_on_new_ones() -> None:
+    stream = Stream()
+    theirs = window(window=60, max_rows=60, window_exponent=0.0)
+    while theirs.total < 200:
+        theirs.add(stream.games(4))
+    theirs.sample(50)
+    ours = window(seed=1, window=40, max_rows=40, reuse=3)
+    ours.begin_with(*theirs.state_dict())
+    assert ours.trainable_rows == 3 * 40
+    tensors, _ = ours.state_dict()
+    assert (tensors["version"] == 0).all()
+    np.testing.assert_array_equal(tensors["policy"], np.stack([row[1] for row in stream.rows[-40:]]))
+    new = Stream(seed=2)
+    ours.add(new.games(1))
+    assert ours.trainable_rows == 3 * (40 + len(new.rows))
+    ours.sample(20)
+    assert ours.trainable_rows == 3 * (40 + len(new.rows)) - 20
