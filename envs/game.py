@@ -85,6 +85,12 @@ class Game:
     # column i. "flat": no such relation.
     action_layout: Literal["points", "columns", "flat"] = "flat"
     params: tuple[int, ...] = ()  # handed to init: board size, komi, ...
+    # What training plays instead of the one game above: (share, params) of each variant, which differ in the initial
+    # state alone (a smaller board in the same array, another komi). Evaluation and play keep to ``params``.
+    variants: tuple[tuple[float, tuple[int, ...]], ...] = ()
+    # The plane that is 1 on the board and 0 beside it, given where some board is smaller than the array: networks then
+    # let nothing outside take part, and answer as for an array of the board's size.
+    board_plane: int | None = None
     point_symmetries: np.ndarray | None = None  # [K, H*W] int64; None: identity only
     action_symmetries: np.ndarray | None = None  # [K, A] int64
     action_names: Sequence[str] = field(default=())  # [A]; default: the numbers
@@ -109,6 +115,14 @@ class Game:
         state = np.zeros(self.state_size, np.int64)
         self.init(state, np.array(self.params, np.int64))
         return state
+
+    def starts(self) -> tuple[np.ndarray, np.ndarray]:
+        """Initial states [V, state_size] int64 of what training plays, and the share [V] of games of each."""
+        variants = self.variants or ((1.0, self.params),)
+        states = np.zeros((len(variants), self.state_size), np.int64)
+        for state, (_, params) in zip(states, variants, strict=True):
+            self.init(state, np.array(params, np.int64))
+        return states, np.array([share for share, _ in variants])
 
     def legal_mask(self, state: np.ndarray) -> np.ndarray:
         """Legal actions [A] bool; all False when the game has ended."""

@@ -23,6 +23,9 @@ before, which leaves few points to look at.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numba import int64, njit, uint32, uint64
 
@@ -482,16 +485,10 @@ def render(state: np.ndarray) -> str:
     return "\n".join([*lines, letters])
 
 
-def go(
-    size: int = 9, board: int | None = None, komi: float = 7.0, suicide: bool = False, max_moves: int | None = None
-) -> Game:
-    """Go in a ``size`` × ``size`` array on a board of ``board`` × ``board`` points (default: all of it).
-
-    ``komi`` is in points, whole or half; ``max_moves`` defaults to three times the points of the array.
-    Raises ValueError for values out of range.
-    """
+def _params(size: int, board: int | None, komi: float, suicide: bool, max_moves: int | None) -> tuple[int, ...]:
+    """What ``init`` is handed. Raises ValueError for values out of range."""
     board = size if board is None else board
-    max_moves = 3 * size * size if max_moves is None else max_moves
+    max_moves = 3 * board * board if max_moves is None else max_moves
     if not MIN_SIZE <= size <= MAX_SIZE:
         raise ValueError(f"go is played on 5 to 19 lines, not {size}")
     if not MIN_SIZE <= board <= size:
@@ -502,6 +499,42 @@ def go(
         raise ValueError(f"go: suicide={suicide!r} must be true or false")
     if max_moves < 2:
         raise ValueError(f"go: max_moves={max_moves} must be 2 or more")
+    return size, board, int(komi * 2), int(suicide), max_moves
+
+
+def _variant(
+    size: int, komi: float, suicide: bool, max_moves: int | None, variant: dict[str, Any]
+) -> tuple[float, tuple[int, ...]]:
+    """Share and parameters of a variant; what it leaves out is as in the game itself."""
+    unknown = sorted(set(variant) - {"share", "board", "komi"})
+    if unknown:
+        raise ValueError(f"go: a variant has share, board and komi, not {', '.join(map(repr, unknown))}")
+    share = variant.get("share", 1.0)
+    if not share > 0:
+        raise ValueError(f"go: the share of a variant must be above 0, not {share!r}")
+    return float(share), _params(size, variant.get("board"), variant.get("komi", komi), suicide, max_moves)
+
+
+def go(
+    size: int = 9,
+    board: int | None = None,
+    komi: float = 7.0,
+    suicide: bool = False,
+    max_moves: int | None = None,
+    variants: Sequence[dict[str, Any]] = (),
+) -> Game:
+    """Go in a ``size`` × ``size`` array on a board of ``board`` × ``board`` points (default: all of it).
+
+    ``komi`` is in points, whole or half; ``max_moves`` defaults to three times the points of the board. ``variants``,
+    such as ``[{"share": 3}, {"board": 7, "komi": 9}]``, are what training plays instead, randomly by their shares
+    (1 each unless given): boards and komi mixed in one batch (Wu 2019, §4.2 and appendix D).
+    Raises ValueError for values out of range.
+    """
+    params = _params(size, board, komi, suicide, max_moves)
+    mixed = tuple(_variant(size, komi, suicide, max_moves, variant) for variant in variants)
+    longest = max(p[4] for p in (params, *(p for _, p in mixed)))
+    smallest = min(p[1] for p in (params, *(p for _, p in mixed)))
+    board = params[1]
     symmetries = square(size)
     return Game(
         env_id=f"go{size}",
@@ -509,8 +542,8 @@ def go(
         board_shape=(size, size),
         num_planes=NUM_PLANES,
         num_actions=size * size + 1,
-        state_size=GRID + 2 * (size + 2) * (size + 1) + max_moves + 1,
-        max_moves=max_moves,
+        state_size=GRID + 2 * (size + 2) * (size + 1) + longest + 1,
+        max_moves=longest,
         init=init,
         legal=legal,
         play=play,
@@ -535,7 +568,9 @@ def go(
             f"nearness of the move limit: 0 until {LAST_MOVES} moves before it, then rising to 1",
         ),
         action_layout="points",
-        params=(size, board, int(komi * 2), int(suicide), max_moves),
+        params=params,
+        variants=mixed,
+        board_plane=0 if smallest < size else None,
         point_symmetries=symmetries,
         action_symmetries=np.hstack([symmetries, np.full((8, 1), size * size)]),
         action_names=vertex_names(size, board),

@@ -34,9 +34,9 @@ def play_random(state, plies, mask, stream, legal, play):
                 skip -= 1
 
 
-@njit(void(int64[:, ::1], int64, int64[::1], uint64[::1], int64, LegalFn, PlayFn), cache=True)
-def random_openings(out, limit, start, stream, actions, legal, play):
-    """Fill out [K, S] with ongoing positions 0 to ``limit`` random moves after ``start``, all lengths alike.
+@njit(void(int64[:, ::1], int64, int64[:, ::1], uint64[::1], int64, LegalFn, PlayFn), cache=True)
+def random_openings(out, limit, starts, stream, actions, legal, play):
+    """Fill out [K, S] with ongoing positions 0 to ``limit`` random moves after ``starts`` [K, S], all lengths alike.
 
     A game that ends on the way is tried again; only a length that hardly any game survives is drawn anew.
     """
@@ -46,7 +46,7 @@ def random_openings(out, limit, start, stream, actions, legal, play):
         while True:
             if tries == ATTEMPTS:
                 plies, tries = draw_below(stream, limit + 1), 0
-            out[k] = start
+            out[k] = starts[k]
             play_random(out[k], plies, mask, stream, legal, play)
             tries += 1
             if out[k, STATUS] == ONGOING:

@@ -16,7 +16,7 @@ from rl.search.lane import ask, begin, decide, keep_subtree
 from rl.search.tree import DONE, IDLE, view_knobs, view_lanes, view_tree
 
 # As in rl/search/kernels.py: what numba compiles into this file from others.
-COMPILED_IN = "a626f37a0ef5cdea"
+COMPILED_IN = "deebd6f45c45fdb4"
 
 
 class Games(NamedTuple):
@@ -92,18 +92,21 @@ def draw_budget(stream, habits):
 
 
 @njit(
-    void(int64[::1], int64[::1], int64[:, ::1], int32[::1], int64[::1], uint64[::1], int64),
+    void(int64[::1], int64[::1], int64[:, ::1], int32[::1], int64[:, ::1], float64[::1], uint64[::1], int64),
     cache=True,
     error_model="numpy",
     nogil=True,
 )
-def draw_games(rules, habits, openings, budgets, root, stream, actions):
-    """First positions [K, S] and budgets [K] of new games."""
+def draw_games(rules, habits, openings, budgets, variants, shares, stream, actions):
+    """First positions [K, S] and budgets [K] of new games, each of one of the ``variants`` [V, S] by their shares."""
     rules, habits = view_rules(rules), view_habits(habits)
-    random_openings(openings, habits.random_opening_plies, root, stream, actions, rules.legal, rules.play)
+    starts = np.empty_like(openings)
+    for i in range(starts.shape[0]):
+        starts[i] = variants[draw_by(stream, shares) if shares.shape[0] > 1 else 0]
+    random_openings(openings, habits.random_opening_plies, starts, stream, actions, rules.legal, rules.play)
     for i in range(openings.shape[0]):
         if draw_uniform(stream) >= habits.random_openings:
-            openings[i] = root
+            openings[i] = starts[i]
         budgets[i] = draw_budget(stream, habits)
 
 

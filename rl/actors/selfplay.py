@@ -62,6 +62,7 @@ class SelfPlay:
             off_policy=np.zeros((games, length), bool),
             version=np.zeros((games, length), np.int64),
         )
+        self.variants = game.starts()
         self.handles = handle_of(self.flight, GamesType), handle_of(self.habits, HabitsType)
         self._open(np.arange(games))
 
@@ -104,11 +105,11 @@ class SelfPlay:
             self._open(over)
 
     def _open(self, lanes: np.ndarray) -> None:
-        """New games, a share of them up to ``random_opening_plies`` random moves away from the initial position."""
+        """New games, a share of them up to ``random_opening_plies`` random moves away from the start of a variant."""
         openings = np.empty((len(lanes), self.game.state_size), np.int64)
         budgets = np.empty(len(lanes), np.int32)
-        rules, habits, root = self.search.handles[0], self.handles[1], self.game.initial_state()
-        draw_games(rules, habits, openings, budgets, root, self.stream, self.game.num_actions)
+        rules, habits = self.search.handles[0], self.handles[1]
+        draw_games(rules, habits, openings, budgets, *self.variants, self.stream, self.game.num_actions)
         self.flight.state[lanes] = self.flight.start[lanes] = openings
         self.flight.length[lanes] = 0
         self.search.start(lanes, openings, budgets, explore=True)

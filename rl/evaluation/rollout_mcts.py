@@ -16,7 +16,7 @@ from envs.playout import draw_below, play_out, playout_rules
 
 ROLLOUTS_A_CALL = 200_000  # a kernel does not notice Ctrl-C: come up for air every few tenths of a second
 
-COMPILED_IN = "6b4b72dc384c79e6"  # of other files: see rl/search/kernels.py
+COMPILED_IN = "e409c9929d129466"  # of other files: see rl/search/kernels.py
 
 
 @njit(int64(uint8[::1], int32[::1], uint64[::1]), cache=True)

@@ -17,7 +17,7 @@ SOFTNESS = 0.25  # exponent of the soft policy target
 
 
 def ownership_loss(logits: Tensor, ownership: Tensor) -> Tensor:
-    """Cross-entropy, averaged over rows and points (Wu 2019, §4.1).
+    """Cross-entropy, averaged over rows and points (Wu 2019, §4.1); points beside the board add a constant.
 
     Args:
         logits: [N, P], of "the side to move owns the point at the end".

@@ -21,7 +21,7 @@ from torch import nn
 
 from envs.game import Game
 from rl.config import Activation, NetConfig, Normalisation
-from rl.nets.layers import ConvNorm, PooledBias, activation, initialise, pool, shrink
+from rl.nets.layers import ConvNorm, Mask, PooledBias, activation, initialise, on_board, pool, shrink
 
 
 class BoardPolicy(nn.Module):
@@ -33,8 +33,8 @@ class BoardPolicy(nn.Module):
         self.bias = PooledBias(width, channels)
         self.act = activation(act)
 
-    def hidden(self, x: torch.Tensor) -> torch.Tensor:
-        return self.act(self.conv(x) + self.bias(x))
+    def hidden(self, x: torch.Tensor, mask: Mask) -> torch.Tensor:
+        return on_board(self.act(self.conv(x, mask) + self.bias(x, mask)), mask)
 
 
 class PointsPolicy(BoardPolicy):
@@ -49,10 +49,10 @@ class PointsPolicy(BoardPolicy):
         if self.extra is not None:
             shrink(self.extra)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.hidden(x)
+    def forward(self, x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
+        x = self.hidden(x, mask)
         points = self.out(x).flatten(1)
-        return points if self.extra is None else torch.cat((points, self.extra(pool(x))), 1)
+        return points if self.extra is None else torch.cat((points, self.extra(pool(x, mask))), 1)
 
 
 class ColumnsPolicy(BoardPolicy):
@@ -64,8 +64,8 @@ class ColumnsPolicy(BoardPolicy):
         initialise(self)
         shrink(self.out)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.out(self.hidden(x)).flatten(1)
+    def forward(self, x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
+        return self.out(self.hidden(x, mask)).flatten(1)
 
 
 class FlatPolicy(BoardPolicy):
@@ -79,9 +79,9 @@ class FlatPolicy(BoardPolicy):
         initialise(self)
         shrink(self.out)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.hidden(x)
-        return self.out(torch.cat((x.flatten(1), pool(x)), 1))
+    def forward(self, x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
+        x = self.hidden(x, mask)
+        return self.out(torch.cat((x.flatten(1), pool(x, mask)), 1))
 
 
 class BoardValue(nn.Module):
@@ -106,9 +106,9 @@ class BoardValue(nn.Module):
         initialise(self)
         shrink(self.out)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.act(self.conv(x))
-        return self.out(self.act(self.hidden(pool(x) if self.pooled else x.flatten(1))))
+    def forward(self, x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
+        x = on_board(self.act(self.conv(x, mask)), mask)
+        return self.out(self.act(self.hidden(pool(x, mask) if self.pooled else x.flatten(1))))
 
 
 class VectorPolicy(nn.Module):
@@ -119,7 +119,7 @@ class VectorPolicy(nn.Module):
         self.out = nn.Linear(width, actions)
         shrink(self.out)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
         return self.out(x)
 
 
@@ -133,7 +133,7 @@ class VectorValue(nn.Module):
         initialise(self)
         shrink(self.out)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
         return self.out(self.act(self.hidden(x)))
 
 
@@ -145,8 +145,8 @@ class Ownership(nn.Module):
         self.out = nn.Conv2d(width, 1, 1)
         shrink(self.out)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.out(x).flatten(1)
+    def forward(self, x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
+        return on_board(self.out(x), mask).flatten(1)
 
 
 class Score(nn.Module):
@@ -160,8 +160,8 @@ class Score(nn.Module):
         initialise(self)
         shrink(self.out)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.out(self.act(self.hidden(pool(self.act(self.conv(x)))))).squeeze(1)
+    def forward(self, x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
+        return self.out(self.act(self.hidden(pool(self.act(self.conv(x, mask)), mask)))).squeeze(1)
 
 
 def policy_head(config: NetConfig, game: Game, width: int) -> nn.Module:

@@ -21,6 +21,7 @@ from rl.config import Activation, Normalisation
 M = TypeVar("M", bound=nn.Module)
 
 HEAD_STD = 0.01  # of the last layer's weights in each head: the first policy is near uniform, the first value near even
+BESIDE = 1e4  # more than any feature: what is taken off beside the board never is the maximum
 GROUP_SIZE = 8  # channels in one group of group norm, at least
 
 
@@ -59,6 +60,25 @@ def norm2d(kind: Normalisation, channels: int) -> nn.Module:
             return nn.Identity()
 
 
+Mask = torch.Tensor | None  # [N, 1, H, W], 1 on the board and 0 beside it; None where the board is the whole array
+
+
+def on_board(x: torch.Tensor, mask: Mask) -> torch.Tensor:
+    """Features with 0 beside the board, as a convolution's padding would be there."""
+    return x if mask is None else x * mask
+
+
+def group_norm(norm: nn.GroupNorm, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Group norm of [N, C, H, W] with the statistics of the points on the board alone."""
+    grouped = x.view(len(x), norm.num_groups, -1, *x.shape[2:]).float()
+    inside = mask[:, None].float()
+    count = inside.sum((2, 3, 4), keepdim=True) * grouped.shape[2]
+    mean = (grouped * inside).sum((2, 3, 4), keepdim=True) / count
+    variance = ((grouped - mean) * inside).square().sum((2, 3, 4), keepdim=True) / count
+    scaled = ((grouped - mean) * (variance + norm.eps).rsqrt()).view_as(x).to(x.dtype)
+    return scaled * norm.weight[:, None, None] + norm.bias[:, None, None]
+
+
 class ConvNorm(nn.Module):
     """Convolution with zero padding, then normalisation: [N, inputs, H, W] → [N, outputs, H, W]."""
 
@@ -67,8 +87,11 @@ class ConvNorm(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=normalisation == "none")
         self.norm = norm2d(normalisation, outputs)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm(self.conv(x))
+    def forward(self, x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
+        x = self.conv(x)
+        if mask is not None and isinstance(self.norm, nn.GroupNorm):
+            return group_norm(self.norm, x, mask)
+        return self.norm(x)
 
     def zero(self) -> None:
         """Make the output 0 for every input: a residual branch that ends so starts as the identity."""
@@ -76,13 +99,20 @@ class ConvNorm(nn.Module):
         nn.init.zeros_(last.weight)  # type: ignore[arg-type]
 
 
-def pool(x: torch.Tensor) -> torch.Tensor:
+def pool(x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
     """Board-wide summary [N, 3·C] of features [N, C, H, W]: mean, mean scaled by board size, maximum.
 
     KataGo (Wu 2019, §3.3): the scaled mean lets one net serve several board sizes, as sums over the board grow with it.
     """
-    mean = x.mean((2, 3))
-    side = math.sqrt(x.shape[2] * x.shape[3])
+    side: torch.Tensor | float
+    if mask is None:
+        mean = x.mean((2, 3))
+        side = math.sqrt(x.shape[2] * x.shape[3])
+    else:
+        points = mask.sum((2, 3))
+        mean = (x * mask).sum((2, 3)) / points
+        side = points.sqrt()
+        x = x + BESIDE * (mask - 1.0)
     if x.device.type == "cpu" and x.dtype == torch.bfloat16:  # amax is up to ten times slower there (torch 2.13)
         maximum = F.adaptive_max_pool2d(x, 1).flatten(1)
     else:
@@ -97,8 +127,8 @@ class PooledBias(nn.Module):
         super().__init__()
         self.linear = nn.Linear(3 * inputs, outputs)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear(pool(x))[:, :, None, None]
+    def forward(self, x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
+        return self.linear(pool(x, mask))[:, :, None, None]
 
 
 def initialise(module: nn.Module) -> None:

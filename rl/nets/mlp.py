@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from rl.config import MLPConfig
-from rl.nets.layers import activation, initialise
+from rl.nets.layers import Mask, activation, initialise
 
 
 class Block(nn.Module):
@@ -44,7 +44,7 @@ class MLPEncoder(nn.Module):
             if config.residual:
                 nn.init.zeros_(block.linear.weight)  # type: ignore[union-attr, arg-type]
 
-    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+    def forward(self, planes: torch.Tensor, mask: Mask = None) -> torch.Tensor:
         x = self.stem(planes.flatten(1))
         for block in self.blocks:
             x = block(x)

@@ -1,6 +1,8 @@
 """Residual convolutional encoder, for any board size (He et al. 2016; pooling after KataGo, Wu 2019, §3.3).
 
-The blocks are post-activation, so that every batch norm directly follows a convolution and folds into it.
+The blocks are post-activation, so that every batch norm directly follows a convolution and folds into it. With a
+``mask``, features beside the board are 0 before every convolution, as its padding is; batch norm counts those zeros in
+its statistics, which only shifts what it learns to undo.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ import torch
 from torch import nn
 
 from rl.config import ResNetConfig
-from rl.nets.layers import ConvNorm, PooledBias, activation, initialise
+from rl.nets.layers import ConvNorm, Mask, PooledBias, activation, initialise, on_board
 
 
 class Block(nn.Module):
@@ -23,11 +25,12 @@ class Block(nn.Module):
         self.act = activation(config.activation)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        hidden = self.first(x)
+    def forward(self, x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
+        hidden = self.first(x, mask)
         if self.bias is not None:
-            hidden = hidden + self.bias(x)
-        return self.act(self.dropout(self.second(self.act(hidden))) + x)
+            hidden = hidden + self.bias(x, mask)
+        hidden = on_board(self.act(hidden), mask)
+        return on_board(self.act(self.dropout(self.second(hidden, mask)) + x), mask)
 
 
 class ResNetEncoder(nn.Module):
@@ -44,8 +47,8 @@ class ResNetEncoder(nn.Module):
         for block in self.blocks:
             block.second.zero()  # type: ignore[union-attr, operator]
 
-    def forward(self, planes: torch.Tensor) -> torch.Tensor:
-        x = self.act(self.stem(planes))
+    def forward(self, planes: torch.Tensor, mask: Mask = None) -> torch.Tensor:
+        x = on_board(self.act(self.stem(planes, mask)), mask)
         for block in self.blocks:
-            x = block(x)
+            x = block(x, mask)
         return x

@@ -13,14 +13,17 @@ from torch import nn
 from torch.nn import functional as F
 
 from rl.config import TransformerConfig
-from rl.nets.layers import activation, initialise
+from rl.nets.layers import BESIDE, Mask, activation, initialise, on_board
 
 MAX_SIDE = 19  # longest side of a board that relative positions can tell apart
 SPAN = 2 * MAX_SIDE - 1  # different offsets along one side
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention on tokens [N, T, width], with a bias [1, heads, T, T] on the scores or without."""
+    """Multi-head self-attention on tokens [N, T, width], with a bias [1, heads, T, T] on the scores or without.
+
+    ``beside`` [N, 1, 1, T] is added to the scores: so low for tokens beside the board that nobody attends to them.
+    """
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
@@ -30,12 +33,14 @@ class Attention(nn.Module):
         # a score for each offset between two points, its rows and columns in one index (see _offsets)
         self.table = nn.Parameter(torch.zeros(config.heads, SPAN * SPAN)) if config.positions == "relative" else None
 
-    def forward(self, x: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, offsets: torch.Tensor, beside: torch.Tensor | None) -> torch.Tensor:
         n, t, width = x.shape
         q, k, v = self.qkv(x).view(n, t, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         bias = None
         if self.table is not None:  # autocast makes q narrower than the table
             bias = self.table.index_select(1, offsets).view(1, self.heads, t, t).to(q.dtype)
+        if beside is not None:
+            bias = beside.to(q.dtype) if bias is None else bias + beside.to(q.dtype)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.out(mixed.transpose(1, 2).reshape(n, t, width))
 
@@ -52,8 +57,8 @@ class Block(nn.Module):
         self.act = activation(config.activation)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
-        x = x + self.dropout(self.attention(self.norm1(x), offsets))
+    def forward(self, x: torch.Tensor, offsets: torch.Tensor, beside: torch.Tensor | None = None) -> torch.Tensor:
+        x = x + self.dropout(self.attention(self.norm1(x), offsets, beside))
         return x + self.dropout(self.down(self.act(self.up(self.norm2(x)))))
 
 
@@ -86,9 +91,11 @@ class TransformerEncoder(nn.Module):
         self.register_buffer("offsets", _offsets(*board_shape, torch.device("cpu")), persistent=False)
         self.board_shape = board_shape
 
-    def forward(self, planes: torch.Tensor) -> torch.Tensor:
+    def forward(self, planes: torch.Tensor, mask: Mask = None) -> torch.Tensor:
         n, _, height, width = planes.shape
-        x = self.stem(torch.cat((planes, torch.ones_like(planes[:, :1])), 1))
+        ones = torch.ones_like(planes[:, :1]) if mask is None else mask
+        beside = None if mask is None else BESIDE * (mask.flatten(2)[:, None] - 1.0)
+        x = self.stem(torch.cat((planes, ones), 1))
         x = x.flatten(2).transpose(1, 2)  # [N, T, width]
         if self.positions is not None:
             x = x + self.positions
@@ -96,8 +103,8 @@ class TransformerEncoder(nn.Module):
         if self.relative and (height, width) != self.board_shape:
             offsets = _offsets(height, width, planes.device)
         for block in self.blocks:
-            x = block(x, offsets)
-        return self.norm(x).transpose(1, 2).reshape(n, self.width, height, width)
+            x = block(x, offsets, beside)
+        return on_board(self.norm(x).transpose(1, 2).reshape(n, self.width, height, width), mask)
 
 
 def _offsets(height: int, width: int, device: torch.device) -> torch.Tensor:

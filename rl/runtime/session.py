@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+import envs
 from rl.config import Config, ConfigError, parse_config
 from rl.evaluation.examiner import Examination
 from rl.records import GameRecord, SelfPlayReport, Tensors, Weights
@@ -22,7 +23,7 @@ from rl.runtime.progress import Progress
 from rl.weights import AgentError, load_agent, resolve
 
 # Sections that a resumed run may not change, since the shapes in its checkpoint depend on them.
-MUST_MATCH = ("env", "env_options", "net")
+MUST_MATCH = ("env", "net")
 MUST_MATCH_IN_FLIGHT = ("search", "selfplay")  # where the checkpoint holds games and searches in flight
 LOG_SECONDS = 5.0  # between two rows of metrics in async mode
 
@@ -79,6 +80,10 @@ class Session:
         for section in MUST_MATCH + (MUST_MATCH_IN_FLIGHT if in_flight else ()):
             if getattr(old, section) != getattr(self.config, section):
                 raise ConfigError(f"{section!r} differs from the run in {str(self.run_dir)!r}, which cannot be resumed")
+        if _shapes(old) != _shapes(self.config):  # another komi is no other game
+            raise ConfigError(
+                f"'env_options' give other shapes than the run in {str(self.run_dir)!r} has, which cannot be resumed"
+            )
 
     def __enter__(self) -> Session:
         self.progress.__enter__()
@@ -230,6 +235,12 @@ class Stretch:
         return row
 
 
+def _shapes(config: Config) -> tuple[Any, ...]:
+    """What games in a window and a network's weights depend on."""
+    game = envs.make(config.env, **config.env_options)
+    return config.env, game.plane_shape, game.num_actions, game.state_size
+
+
 def starting_window(config: Config) -> Checkpoint | None:
     """The checkpoint that ``experience.start_from`` names; ConfigError when it is none, or of another game."""
     source = config.experience.start_from
@@ -240,8 +251,8 @@ def starting_window(config: Config) -> Checkpoint | None:
         theirs = load_agent(file).config
     except AgentError as error:
         raise ConfigError(f"experience.start_from: {error}") from error
-    if (theirs.env, theirs.env_options) != (config.env, config.env_options):
-        raise ConfigError(f"experience.start_from: {source!r} is a run of another game, or of other env_options")
+    if _shapes(theirs) != _shapes(config):
+        raise ConfigError(f"experience.start_from: {source!r} is a run of another game, or one of other shapes")
     found = load_checkpoint(file.parent)
     if "experience" not in found.parts:
         raise ConfigError(f"experience.start_from: {source!r} holds no replay window; give a run or its checkpoint")

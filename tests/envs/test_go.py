@@ -210,6 +210,19 @@ def test_a_small_board_in_a_larger_array_is_the_small_game() -> None:
         assert theirs.sum() == ours.sum()
 
 
+def test_variants_differ_in_board_and_komi_alone() -> None:
+    game = go(9, komi=6.5, variants=[{"share": 3}, {"board": 7, "komi": 9}, {"komi": -2.5}])
+    states, shares = game.starts()
+    assert shares.tolist() == [3, 1, 1]
+    for state, options in zip(states, [{"komi": 6.5}, {"board": 7, "komi": 9}, {"komi": -2.5}], strict=True):
+        alone = go(9, **options).initial_state()
+        np.testing.assert_array_equal(state[: len(alone)], alone)  # a smaller board has a shorter history
+    np.testing.assert_array_equal(game.initial_state(), states[0])
+    assert (game.board_plane, go(9, variants=[{"komi": 5}]).board_plane, go(9, board=7).board_plane) == (0, None, 0)
+    assert go(9, board=7).max_moves == 147
+    assert game.max_moves == 243
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -219,6 +232,9 @@ def test_a_small_board_in_a_larger_array_is_the_small_game() -> None:
         ({"komi": 7.25}, "komi=7.25 must be a whole or half number"),
         ({"komi": float("nan")}, "komi=nan must be a whole or half number"),
         ({"max_moves": 1}, "max_moves=1 must be 2 or more"),
+        ({"variants": [{"board": 10}]}, "board=10 must be between 5 and the array's 9"),
+        ({"variants": [{"share": 0}]}, "share of a variant must be above 0, not 0"),
+        ({"variants": [{"komy": 7}]}, "a variant has share, board and komi, not 'komy'"),
     ],
 )
 def test_options_out_of_range_are_named(options: dict, message: str) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.game import ONGOING, PLY, STATUS, Game, outcome
+from envs.game import ONGOING, PLY, STATUS, TO_MOVE, Game, outcome
 from rl.actors import SelfPlay
 from rl.config import SearchConfig
 from rl.experience.targets import replay
@@ -109,6 +109,16 @@ def test_records_replay_to_their_outcome(game: Game, search: dict[str, Any]) -> 
         np.testing.assert_allclose(record.policy.sum(1), 1, atol=1e-5)
         np.testing.assert_allclose(record.wdl.sum(1), 1, atol=1e-5)
     assert results >= {1, -1}
+
+
+def test_games_are_of_the_variants_by_their_shares() -> None:
+    game = envs.make("go5", max_moves=6, variants=[{"share": 3, "komi": 2}, {"komi": 25}])
+    for openings in (0.0, 1.0):
+        report = selfplay(game, 32, random_opening_plies=2, random_openings=openings).play(Fake(game), moves=4000)
+        komi = [game.encode(r.start[None])[0, 11, 0, 0] * (1 if r.start[TO_MOVE] else -1) * 15 for r in report.games]
+        assert Counter(komi).keys() == {2.0, 25.0}
+        assert_share(komi.count(2.0), len(komi), 0.75)
+        assert all(r.outcome < 1 for r, k in zip(report.games, komi) if k == 25.0)
 
 
 def test_batches_are_full_while_searches_need_the_network() -> None:

@@ -11,7 +11,7 @@ import torch
 
 import envs
 from envs.game import Game
-from rl.config import MLPConfig, NetConfig
+from rl.config import AuxiliaryConfig, MLPConfig, NetConfig
 from rl.nets import build, count_parameters, fold, foldable
 from rl.nets.heads import ColumnsPolicy, PointsPolicy
 from rl.nets.layers import groups, pool
@@ -148,6 +148,39 @@ def test_the_same_weights_play_any_board_size(encoder):
         torch.testing.assert_close(built_small, built_large)
     assert trained(planes_of(small))[0].shape == (5, 50)
     assert other(rows)[0].shape == (5, 82)
+
+
+@pytest.mark.parametrize(
+    "encoder", ["resnet", "resnet_group", "resnet_layer", "resnet_none", "resnet_local", "transformer"]
+)
+def test_a_smaller_board_in_a_larger_array_is_answered_as_in_its_own(encoder):
+    """Every head; mixed in a batch with a board that fills the array."""
+    auxiliary = {"ownership": 1, "score": 1, "reply": 1, "soft_policy": 1}
+    settings = config(encoder).model_copy(update={"auxiliary": AuxiliaryConfig.model_validate(auxiliary)})
+    own, array = envs.make("go7"), envs.make("go9", variants=[{}, {"board": 7}])
+    trained = shaken(build(settings, own), 0.1).eval()
+    other = build(settings, array).eval()
+    other.load_state_dict(trained.state_dict())
+    small = planes_of(own)
+    small[:, 0] = 1
+    large = torch.zeros(5, *array.plane_shape)
+    large[:, :, :7, :7] = small
+    large = torch.cat((large, planes_of(array, 2, seed=1)))
+    large[5:, 0] = 1
+    actions = [*(9 * row + column for row in range(7) for column in range(7)), 81]
+    policy, wdl, extra = other.all_heads(large)
+    own_policy, own_wdl, own_extra = trained.all_heads(small)
+    torch.testing.assert_close(policy[:5, actions], own_policy)
+    torch.testing.assert_close(wdl[:5], own_wdl)
+    torch.testing.assert_close(extra["ownership"][:5, actions[:-1]], own_extra["ownership"])
+    torch.testing.assert_close(extra["score"][:5], own_extra["score"])
+    for name in ("reply", "soft_policy"):
+        torch.testing.assert_close(extra[name][:5, actions], own_extra[name])
+    unmasked = build(settings, envs.make("go9")).eval()
+    unmasked.load_state_dict(trained.state_dict())
+    for masked, plain in zip(other(large[5:]), unmasked(large[5:]), strict=True):
+        torch.testing.assert_close(masked, plain)
+    assert not torch.allclose(unmasked(large[:5])[1], own_wdl, atol=1e-4)
 
 
 def test_relative_positions_state_their_limit():

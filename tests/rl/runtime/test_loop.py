@@ -88,6 +88,31 @@ def test_a_used_folder_is_refused(config: Path, uninterrupted: Path, tmp_path: P
         runtime.train(load_config(config, ["net.encoder.width=16"]), uninterrupted, resume=True, serial=True)
 
 
+GO = ["env=go5", "selfplay.games=4", "net.encoder={kind: resnet, channels: 8, blocks: 2}", "evaluation.games=0"]
+GO += ["run.learner_steps=4", "experience.min_rows=50"]
+MIXED = [*GO, "env_options={komi: 3, max_moves: 20, variants: [{share: 2}, {komi: 24}]}"]
+
+
+def test_another_network_begins_with_a_runs_window_and_a_run_goes_on_with_other_komi(
+    config: Path, tmp_path: Path
+) -> None:
+    first = runtime.train(load_config(config, [*GO, "env_options={max_moves: 20}"]), tmp_path / "small", serial=True)
+    with pytest.raises(ConfigError, match="other shapes"):
+        runtime.train(load_config(config, [*GO, "env_options={max_moves: 21}"]), first, resume=True, serial=True)
+    runtime.train(load_config(config, [*MIXED, "run.learner_steps=6"]), first, resume=True, serial=True)
+    rows = max(row.get("experience/rows_total", 0) for row in read_metrics(first))
+    larger = [*MIXED, "net.encoder.channels=16", f"experience.start_from={first}", "run.learner_steps=1"]
+    second = runtime.train(load_config(config, larger), tmp_path / "large", serial=True)
+    learned = [row for row in read_metrics(second) if "experience/rows_total" in row]
+    assert learned[0]["experience/rows_total"] >= rows
+    assert learned[0]["learner_steps"] == 1  # at once: it need not wait for rows of its own
+    for source, message in ((tmp_path / "none", "nothing at"), (first / "config.yaml", "agent"), (second, "")):
+        other = [*GO, f"experience.start_from={source}"] + (["env=go6"] if source == second else [])
+        with pytest.raises(ConfigError, match=f"experience.start_from: .*{message or 'another game'}"):
+            runtime.train(load_config(config, other), tmp_path / "other", serial=True)
+    assert not (tmp_path / "other").exists()
+
+
 def test_ctrl_c_ends_with_a_checkpoint_that_resumes(config: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     process = start(config, run_dir, "run.learner_steps=100000", "run.checkpoint_minutes=100", "--serial")
