@@ -214,7 +214,8 @@ def test_variants_differ_in_board_and_komi_alone() -> None:
     game = go(9, komi=6.5, variants=[{"share": 3}, {"board": 7, "komi": 9}, {"komi": -2.5}])
     states, shares = game.starts()
     assert shares.tolist() == [3, 1, 1]
-    for state, options in zip(states, [{"komi": 6.5}, {"board": 7, "komi": 9}, {"komi": -2.5}], strict=True):
+    expected: list[dict] = [{"komi": 6.5}, {"board": 7, "komi": 9}, {"komi": -2.5}]
+    for state, options in zip(states, expected, strict=True):
         alone = go(9, **options).initial_state()
         np.testing.assert_array_equal(state[: len(alone)], alone)  # a smaller board has a shorter history
     np.testing.assert_array_equal(game.initial_state(), states[0])
