@@ -16,7 +16,7 @@ from rl.search.lane import ask, begin, decide, keep_subtree
 from rl.search.tree import DONE, IDLE, view_knobs, view_lanes, view_tree
 
 # As in rl/search/kernels.py: what numba compiles into this file from others.
-COMPILED_IN = "deebd6f45c45fdb4"
+COMPILED_IN = "98cd06b6aca33656"
 
 
 class Games(NamedTuple):
@@ -178,7 +178,7 @@ def advance(rules, tree, lanes, knobs, games, habits, points, stream, version, a
     waiting = played = 0
     for b in range(lanes.phase.shape[0]):
         while True:
-            if ask(tree, lanes, b, knobs, rules, points, mask, scratch, q, policy, scratch_planes):
+            if ask(tree, lanes, b, knobs, rules, points, mask, scratch, q, policy, scratch_planes) > 0:
                 asked[waiting] = b
                 waiting += 1
                 break

@@ -18,7 +18,7 @@ from rl.search.tree import view_knobs, view_lanes, view_tree
 # numba compiles other files into these kernels but looks only at this one when it decides whether its cached machine
 # code is still valid. Their digest stands here so that a change of theirs is one of this file too;
 # tests/test_compiled_in.py compares it and says what to write.
-COMPILED_IN = "813e5cd1a989cefd"
+COMPILED_IN = "31437f3311446791"
 
 Handles = (int64[::1],) * 4  # of rules, tree, lanes and knobs
 
@@ -80,8 +80,8 @@ def start(rules, tree, lanes, knobs, states, actions, chosen, budgets, explore, 
 def select(rules, tree, lanes, knobs, point_symmetries, asked):
     """Advance every lane to its next evaluation or to the end of its search.
 
-    Writes the planes that a lane asks about to it, and the lanes that wait for an answer to
-    ``asked`` [≤B]; returns how many they are. A lane that already waits keeps its planes.
+    Writes what a lane asks about to its rows of ``planes``, and the rows that wait for an answer to
+    ``asked`` [≤B·L]; returns how many they are. A lane that already waits keeps its planes.
     """
     tree, lanes, knobs = view_tree(tree), view_lanes(lanes), view_knobs(knobs)
     actions = tree.child.shape[2]
@@ -92,8 +92,9 @@ def select(rules, tree, lanes, knobs, point_symmetries, asked):
     scratch_planes = np.zeros(lanes.planes.shape[1:], np.float32)
     count = 0
     for b in range(lanes.phase.shape[0]):
-        if ask(tree, lanes, b, knobs, view_rules(rules), point_symmetries, mask, scratch, q, policy, scratch_planes):
-            asked[count] = b
+        rows = ask(tree, lanes, b, knobs, view_rules(rules), point_symmetries, mask, scratch, q, policy, scratch_planes)
+        for i in range(rows):
+            asked[count] = b * lanes.leaf.shape[1] + i
             count += 1
     return count
 
@@ -107,7 +108,7 @@ def select(rules, tree, lanes, knobs, point_symmetries, asked):
 def update(tree, lanes, knobs, action_symmetries, logits, wdl):
     """Hand the network's answers (logits [n, A], wdl [n, 3]) to the lanes that wait, in their order.
 
-    False, with nothing done, where not exactly n lanes wait.
+    False, with nothing done, where they do not wait for exactly n.
     """
     tree, lanes, knobs = view_tree(tree), view_lanes(lanes), view_knobs(knobs)
     count = 0
@@ -117,8 +118,8 @@ def update(tree, lanes, knobs, action_symmetries, logits, wdl):
         return False
     i = 0
     for b in range(lanes.phase.shape[0]):
-        if waits(lanes, b):
-            answer(tree, lanes, b, knobs, action_symmetries, logits[i], wdl[i])
+        for which in range(waits(lanes, b)):
+            answer(tree, lanes, b, which, knobs, action_symmetries, logits[i], wdl[i])
             i += 1
     return True
 

@@ -169,10 +169,33 @@ def draw_in_hand(tree, b, node):
 
 
 @njit(error_model="numpy")
-def back_up(tree, b, node, value, draw, knobs):
+def reserve(tree, b, node, value):
+    """Count a simulation whose result is still awaited, as if it had brought ``value`` (for the side to move).
+
+    So the next simulation of the same tree goes elsewhere, by its visits and not by a feigned loss (Liu et al. 2020,
+    "Watch the Unobserved"). The node's NaN tells that it cannot be walked through yet.
+    """
+    tree.net_value[b, node] = np.nan
+    while True:
+        tree.visits[b, node] += 1
+        tree.value_sum[b, node] += value
+        parent = tree.parent[b, node]
+        if parent < 0:
+            return
+        if other_mover(tree, b, node, parent):
+            value = -value
+        action = tree.action[b, node]
+        tree.edge_visits[b, parent, action] += 1
+        tree.edge_value[b, parent, action] += value
+        node = parent
+
+
+@njit(error_model="numpy")
+def back_up(tree, b, node, value, draw, knobs, visit, expected):
     """Add one simulation's result to the node and its ancestors, and propagate what it proves.
 
-    ``value`` and ``draw`` are for the side to move at ``node``. A proven node on the way replaces what is
+    ``value`` and ``draw`` are for the side to move at ``node``. ``visit`` is 1, or 0 where ``reserve`` has counted the
+    simulation already, with the value ``expected`` (else 0). A proven node on the way replaces what is
     backed up from there on by its exact value; a side that has a proven draw in hand accepts nothing worse
     (score bounds, Cazenave and Saffidine 2010).
     """
@@ -183,24 +206,27 @@ def back_up(tree, b, node, value, draw, knobs):
             draw = np.float32(tree.proven[b, node] == PROVEN_DRAW)
         elif knobs.solver == 1 and value < 0.0 and draw_in_hand(tree, b, node):
             value, draw = np.float32(0.0), np.float32(1.0)
-        tree.visits[b, node] += 1
-        tree.value_sum[b, node] += value
+        tree.visits[b, node] += visit
+        tree.value_sum[b, node] += value - expected
         tree.draw_sum[b, node] += draw
         parent = tree.parent[b, node]
         if parent < 0:
             return
         if other_mover(tree, b, node, parent):
-            value = -value
+            value, expected = -value, -expected
         action = tree.action[b, node]
-        tree.edge_visits[b, parent, action] += 1
-        tree.edge_value[b, parent, action] += value
+        tree.edge_visits[b, parent, action] += visit
+        tree.edge_value[b, parent, action] += value - expected
         proving = proving and knobs.solver == 1 and prove_from_children(tree, b, parent)
         node = parent
 
 
 @njit(error_model="numpy")
 def select_leaf(tree, lanes, b, knobs, play, legal, mask, scratch, q, policy):
-    """Run simulations in one lane until one needs the network (True) or the search is over (False)."""
+    """Run simulations in one lane until one needs the network: its leaf is returned.
+
+    -1 when the search is over, or when the next simulation leads into a leaf whose evaluation is still awaited.
+    """
     children, visits, net_value, noise, base = (
         tree.child[b],
         tree.visits[b],
@@ -236,13 +262,14 @@ def select_leaf(tree, lanes, b, knobs, play, legal, mask, scratch, q, policy):
                         prove(tree, b, child, PROVEN_LOSS)
             if new or proven[child] != UNPROVEN:
                 break
+            if math.isnan(net_value[child]):
+                return -1
             node = child
         lanes.done[b] += 1
         if proven[child] == UNPROVEN:
-            lanes.leaf[b] = child
-            return True
-        back_up(tree, b, child, np.float32(0.0), np.float32(0.0), knobs)
-    return False
+            return child
+        back_up(tree, b, child, np.float32(0.0), np.float32(0.0), knobs, 1, np.float32(0.0))
+    return -1
 
 
 @njit(error_model="numpy")
@@ -261,27 +288,41 @@ def write_planes(tree, b, node, symmetry, point_symmetries, planes, scratch_plan
 
 @njit(error_model="numpy")
 def ask(tree, lanes, b, knobs, rules, point_symmetries, mask, scratch, q, policy, scratch_planes):
-    """Advance the lane to its next evaluation, whose planes are written, or to the end of its search.
+    """Advance the lane to its next evaluations, whose planes are written, or to the end of its search.
 
-    True where it waits for an answer; one that waits already keeps its planes.
+    Returns for how many answers it waits, 0 at the end; one that waits already keeps its planes.
     """
-    out = lanes.planes[b]
+    leaves = lanes.leaf.shape[1]
     if lanes.phase[b] == SEARCHING:
-        if not select_leaf(tree, lanes, b, knobs, rules.play, rules.legal, mask, scratch, q, policy):
-            lanes.phase[b] = DONE
-            return False
-        write_planes(tree, b, lanes.leaf[b], 0, point_symmetries, rules.planes, scratch_planes, out)
-        lanes.phase[b] = LEAF_ASKED
+        count = 0
+        while count < leaves:
+            leaf = select_leaf(tree, lanes, b, knobs, rules.play, rules.legal, mask, scratch, q, policy)
+            if leaf < 0:
+                break
+            out = lanes.planes[b * leaves + count]
+            write_planes(tree, b, leaf, 0, point_symmetries, rules.planes, scratch_planes, out)
+            lanes.leaf[b, count] = leaf
+            if leaves > 1:
+                parent = tree.parent[b, leaf]
+                seen = tree.net_value[b, parent]
+                lanes.expected[b, count] = -seen if other_mover(tree, b, leaf, parent) else seen
+                reserve(tree, b, leaf, lanes.expected[b, count])
+            count += 1
+        lanes.pending[b] = count
+        lanes.phase[b] = LEAF_ASKED if count > 0 else DONE
     elif lanes.phase[b] == ROOT:
+        out = lanes.planes[b * leaves]
         write_planes(tree, b, 0, lanes.symmetry[b], point_symmetries, rules.planes, scratch_planes, out)
+        lanes.leaf[b, 0] = 0
+        lanes.pending[b] = 1
         lanes.phase[b] = ROOT_ASKED
     return waits(lanes, b)
 
 
 @njit(error_model="numpy")
 def waits(lanes, b):
-    """True where the lane waits for an answer of the network."""
-    return lanes.phase[b] == LEAF_ASKED or lanes.phase[b] == ROOT_ASKED
+    """For how many answers of the network the lane waits."""
+    return lanes.pending[b] if lanes.phase[b] == LEAF_ASKED or lanes.phase[b] == ROOT_ASKED else 0
 
 
 @njit(error_model="numpy")
@@ -316,9 +357,9 @@ def normalise(tree, b, node):
 
 
 @njit(error_model="numpy")
-def answer(tree, lanes, b, knobs, action_symmetries, logits, wdl):
-    """Expand the asked node with the network's answer (logits [A], wdl [3]) and back it up."""
-    node = lanes.leaf[b]
+def answer(tree, lanes, b, which, knobs, action_symmetries, logits, wdl):
+    """Expand the asked node, ``which`` of the lane's, with the network's answer (logits [A], wdl [3]); back it up."""
+    node = lanes.leaf[b, which]
     value = wdl[0] - wdl[2]
     if lanes.phase[b] == ROOT_ASKED:
         rounds = action_symmetries.shape[0] if knobs.root_symmetries == 1 else 1
@@ -336,7 +377,11 @@ def answer(tree, lanes, b, knobs, action_symmetries, logits, wdl):
         store_policy(tree, b, node, logits, action_symmetries[0], 1.0)
         normalise(tree, b, node)
         tree.net_value[b, node] = value
-        back_up(tree, b, node, value, wdl[1], knobs)
+        reserved = lanes.leaf.shape[1] > 1
+        expected = lanes.expected[b, which] if reserved else np.float32(0.0)
+        back_up(tree, b, node, value, wdl[1], knobs, 1 - int(reserved), expected)
+        if which + 1 < lanes.pending[b]:
+            return
     # Said here rather than in the next ask, so that the lane can start its next search before it.
     over = lanes.done[b] >= lanes.budget[b] or tree.proven[b, 0] != UNPROVEN
     lanes.phase[b] = DONE if over else SEARCHING
@@ -354,7 +399,7 @@ def plant(tree, lanes, b, knobs, state, play, legal, mask, scratch):
     lanes.size[b] = 1
     lanes.done[b] = 0
     lanes.symmetry[b] = 0
-    lanes.leaf[b] = 0
+    lanes.pending[b] = 0
     lanes.base[b, :] = 0
     lanes.phase[b] = ROOT
     mark_legal(tree, b, 0, legal, mask)
@@ -364,7 +409,7 @@ def plant(tree, lanes, b, knobs, state, play, legal, mask, scratch):
     while action >= 0:
         child = create_child(tree, lanes, b, 0, action, play, legal, mask)
         prove(tree, b, 0, PROVEN_WIN)
-        back_up(tree, b, child, np.float32(0.0), np.float32(0.0), knobs)
+        back_up(tree, b, child, np.float32(0.0), np.float32(0.0), knobs, 1, np.float32(0.0))
         lanes.phase[b] = DONE
         action = winning_move(tree.state[b, 0], tree.prior[b, 0], action + 1, play, scratch[0])
     if lanes.phase[b] == ROOT:
@@ -416,7 +461,7 @@ def keep_subtree(tree, lanes, b, action, moved):
         tree.proven[b, target] = tree.proven[b, node]
     lanes.size[b] = size
     lanes.done[b] = 0
-    lanes.leaf[b] = 0
+    lanes.pending[b] = 0
     lanes.phase[b] = SEARCHING
     for a in range(tree.child.shape[2]):
         lanes.base[b, a] = tree.edge_visits[b, 0, a]

@@ -11,7 +11,7 @@ from rl.config import SearchConfig
 from rl.records import UNPROVEN, Evaluation, SearchResult, Tensors
 from rl.search import kernels
 from rl.search.handles import handle_of, handle_of_rules
-from rl.search.tree import DONE, GUMBEL, IDLE, PUCT, Knobs, KnobsType, LanesType, TreeType, allocate
+from rl.search.tree import DONE, GUMBEL, IDLE, PUCT, SEARCHING, Knobs, KnobsType, LanesType, TreeType, allocate
 
 Evaluate = Callable[[np.ndarray], Evaluation]  # planes [n, C, H, W] float32 -> Evaluation of n rows
 
@@ -19,19 +19,31 @@ Evaluate = Callable[[np.ndarray], Evaluation]  # planes [n, C, H, W] float32 -> 
 class Search:
     """Trees of ``lanes`` games that advance independently of each other.
 
-    Each step asks for exactly one network evaluation a searching lane: ``select`` walks every lane to its next
-    leaf (terminal and proven leaves cost no evaluation and are passed on the way), ``update`` takes the
+    Each step asks for one network evaluation a searching lane, or up to ``leaves``: ``select`` walks every lane to its
+    next leaf (terminal and proven leaves cost no evaluation and are passed on the way), ``update`` takes the
     network's answers. Lanes may be at different simulations and have different budgets, so a self-play actor
     replaces finished searches at once and its batches stay full.
     """
 
-    def __init__(self, game: Game, config: SearchConfig, lanes: int, seed: int, max_simulations: int | None = None):
-        """``max_simulations``: the largest budget that ``start`` will be given (default: the config's)."""
-        self.game, self.config, self.lanes = game, config, lanes
+    def __init__(
+        self,
+        game: Game,
+        config: SearchConfig,
+        lanes: int,
+        seed: int,
+        max_simulations: int | None = None,
+        leaves: int = 1,
+    ):
+        """``max_simulations``: the largest budget that ``start`` will be given (default: the config's).
+
+        ``leaves`` of a tree are evaluated at once: more speed where lanes are few (one game to play), for choices
+        that know a little less.
+        """
+        self.game, self.config, self.lanes, self.leaves = game, config, lanes, leaves
         self.max_simulations = max_simulations or config.simulations
         self.stream = np.random.SeedSequence(seed).generate_state(1, np.uint64)  # of the root noise
         nodes = (2 if config.reuse_tree else 1) * (self.max_simulations + 1) + game.num_actions + 1
-        self.tree, self.lane = allocate(game, lanes, nodes, self.max_simulations)
+        self.tree, self.lane = allocate(game, lanes, nodes, self.max_simulations, leaves)
         self.knobs = Knobs(
             kind=GUMBEL if config.kind == "gumbel" else PUCT,
             solver=int(config.solver),
@@ -54,7 +66,7 @@ class Search:
         assert game.point_symmetries is not None and game.action_symmetries is not None
         self.points = np.ascontiguousarray(game.point_symmetries, np.int64)
         self.actions = np.ascontiguousarray(game.action_symmetries, np.int64)
-        self.asked = np.zeros(lanes, np.int32)  # the first entries: lanes that wait for an answer
+        self.asked = np.zeros(lanes * leaves, np.int32)  # the first entries: rows of planes that wait for an answer
 
     def start(
         self, lanes: np.ndarray, states: np.ndarray, simulations: np.ndarray | int, explore: bool = False
@@ -95,8 +107,8 @@ class Search:
         return self.waiting(kernels.select(*self.handles, self.points, self.asked))
 
     def waiting(self, count: int) -> np.ndarray:
-        """Planes of the ``count`` lanes that stand in ``asked``."""
-        return self.lane.planes if count == self.lanes else self.lane.planes[self.asked[:count]]
+        """Planes of the ``count`` rows that stand in ``asked``."""
+        return self.lane.planes if count == len(self.asked) else self.lane.planes[self.asked[:count]]
 
     def update(self, evaluation: Evaluation) -> None:
         """Take the network's answers for the rows of the last ``select``."""
@@ -104,6 +116,15 @@ class Search:
         wdl = np.ascontiguousarray(evaluation.wdl, np.float32)
         answered = kernels.update(*self.handles[1:], self.actions, logits, wdl)
         assert answered, "one answer for each selected row"
+
+    def stop(self) -> None:
+        """End the searches of all lanes with the simulations that they have.
+
+        The last ``select`` must have been answered. A lane that has not seen its root's evaluation goes on until then.
+        """
+        searching = self.lane.phase == SEARCHING
+        self.lane.budget[searching] = self.lane.done[searching]
+        self.lane.phase[searching] = DONE
 
     def finished(self) -> np.ndarray:
         """Lanes [K] int32 whose search is over and whose result was not collected yet."""

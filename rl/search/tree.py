@@ -43,7 +43,9 @@ class Tree(NamedTuple):
 class Lanes(NamedTuple):
     phase: np.ndarray  # [B] int8, IDLE ... DONE
     size: np.ndarray  # [B] int32, nodes in use
-    leaf: np.ndarray  # [B] int32, the node whose evaluation is awaited
+    leaf: np.ndarray  # [B, L] int32, the nodes whose evaluations are awaited,
+    pending: np.ndarray  # [B] int32, this many of them
+    expected: np.ndarray  # [B, L] float32, the values that count for them until then (L > 1)
     symmetry: np.ndarray  # [B] int32, root evaluations already averaged (root_symmetries)
     done: np.ndarray  # [B] int32, simulations done
     budget: np.ndarray  # [B] int32, simulations to do
@@ -51,7 +53,7 @@ class Lanes(NamedTuple):
     noise: np.ndarray  # [B, A] float32, root exploration: Gumbel draws, or Dirichlet probabilities (PUCT)
     explore: np.ndarray  # [B] int8, 1 where the PUCT root mixes the noise in
     schedule: np.ndarray  # [B, simulations] int32, see policies.visit_schedule
-    planes: np.ndarray  # [B, C, H, W] float32, what the lane asks the network about
+    planes: np.ndarray  # [B·L, C, H, W] float32, what the lanes ask the network about: L rows each
 
 
 class Knobs(NamedTuple):
@@ -93,7 +95,9 @@ LanesType = types.NamedTuple(
     (
         int8[::1],
         int32[::1],
+        int32[:, ::1],
         int32[::1],
+        float32[:, ::1],
         int32[::1],
         int32[::1],
         int32[::1],
@@ -113,7 +117,7 @@ view_lanes = viewer(LanesType)
 view_knobs = viewer(KnobsType)
 
 
-def allocate(game: Game, lanes: int, nodes: int, simulations: int) -> tuple[Tree, Lanes]:
+def allocate(game: Game, lanes: int, nodes: int, simulations: int, leaves: int) -> tuple[Tree, Lanes]:
     """Empty trees for ``lanes`` games with room for ``nodes`` nodes and ``simulations`` simulations each."""
     actions, words = game.num_actions, game.state_size
     node, edge = (lanes, nodes), (lanes, nodes, actions)
@@ -136,7 +140,9 @@ def allocate(game: Game, lanes: int, nodes: int, simulations: int) -> tuple[Tree
     return tree, Lanes(
         phase=np.full(lanes, IDLE, np.int8),
         size=np.zeros(lanes, np.int32),
-        leaf=np.zeros(lanes, np.int32),
+        leaf=np.zeros((lanes, leaves), np.int32),
+        pending=np.zeros(lanes, np.int32),
+        expected=np.zeros((lanes, leaves), np.float32),
         symmetry=np.zeros(lanes, np.int32),
         done=np.zeros(lanes, np.int32),
         budget=np.zeros(lanes, np.int32),
@@ -144,5 +150,5 @@ def allocate(game: Game, lanes: int, nodes: int, simulations: int) -> tuple[Tree
         noise=np.zeros((lanes, actions), np.float32),
         explore=np.zeros(lanes, np.int8),
         schedule=np.zeros((lanes, simulations), np.int32),
-        planes=np.zeros((lanes, *game.plane_shape), np.float32),
+        planes=np.zeros((lanes * leaves, *game.plane_shape), np.float32),
     )
