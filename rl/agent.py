@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import envs
 from envs.game import ONGOING, PLY, STATUS, Game
 from rl import models
 from rl.config import Config, SearchConfig
-from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, Evaluation, Weights
+from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, Evaluation, SearchResult, Weights
 from rl.search import Search, Tree
 from rl.weights import AgentError, load_agent, resolve
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rl.inference import Evaluator
     from rl.nets import PolicyValueNet
 
+COMPILED_BATCH = 64  # positions evaluated at once from which on compiling may pay
 PROVEN = {PROVEN_LOSS: "loss", PROVEN_DRAW: "draw", PROVEN_WIN: "win"}
 
 
@@ -38,6 +39,9 @@ class Analysis:
     proven: str | None  # "win", "draw" or "loss" when the search proved it
     principal_variation: tuple[int, ...]  # the line that the search expects, beginning with ``action``
     simulations: int
+    lines: dict[int, tuple[int, ...]] = field(
+        default_factory=dict
+    )  # of each visited move, the line that begins with it
 
     def to_dict(self, game: Game) -> dict[str, Any]:
         """The same as plain JSON values; moves carry their names too."""
@@ -85,8 +89,10 @@ class Agent:
 
     def __init__(self, name: str, weights: Weights, config: Config, info: dict[str, Any], device: str = "auto") -> None:
         """Raises AgentError when the game that the configuration names does not exist here."""
+        # What training mixes in is for training: a board that fills the array needs no mask.
+        options = {name: value for name, value in config.env_options.items() if name != "variants"}
         try:
-            self.game: Game = envs.make(config.env, **config.env_options)
+            self.game: Game = envs.make(config.env, **options)
         except ValueError as error:
             raise AgentError(f"agent {name!r}: {error}") from error
         self.name, self.weights, self.config, self.info = name, weights, config, info
@@ -106,9 +112,12 @@ class Agent:
             # A format pinned for the training machine may not exist here. One position at a time gains little from
             # the choice, and an analysis should come out the same on every run.
             format = EXACT.name if batch_size == 1 else "auto"
+            # Compiling takes half a minute, which only matches of many games at once win back.
+            compile = self.config.inference.compile and batch_size >= COMPILED_BATCH
+            inference = self.config.inference.model_copy(update={"compile": compile})
             try:
                 evaluator = Evaluator(
-                    self.config.net, self.game, self.config.inference, batch_size, device=self.device, format=format
+                    self.config.net, self.game, inference, batch_size, device=self.device, format=format
                 )
                 evaluator.load(self.weights)
             except ValueError as error:
@@ -159,20 +168,44 @@ class Agent:
         if self._search is None or self._search.max_simulations < budget:
             self._search = Search(self.game, self.config.search, lanes=1, seed=0, max_simulations=max(budget, 1))
         found = self._search.run(state[None], self.evaluator(1), simulations=budget)
-        action = int(found.action[0])
-        wdl = found.wdl[0]
-        return Analysis(
-            action=action,
-            policy=found.policy[0],
-            value=float(np.clip(wdl[0] - wdl[2], -1.0, 1.0)),
-            wdl=wdl,
-            prior=found.prior[0],
-            visits=found.visits[0],
-            action_values=found.action_value[0],
-            proven=PROVEN.get(int(found.proven[0])),
-            principal_variation=_principal_variation(self._search.tree, action) if budget else (action,),
-            simulations=budget,
-        )
+        return analysis(self._search.tree, found, budget)
+
+    def on(self, **options: Any) -> Agent:
+        """The same network for the same game with other options of its environment: another komi, another board.
+
+        ``size`` makes a game of the same family on a board of that size. Raises ValueError, in one sentence, when there
+        is no such game or the network cannot play it.
+        """
+        env = self.config.env
+        if "size" in options:
+            env, size = env.rstrip("0123456789"), options.pop("size")
+            if env not in envs.FAMILIES:
+                raise ValueError(f"{self.game.env_id} is played on one board only, not on one of size {size}")
+            env += str(size)
+        config = self.config.model_copy(update={"env": env, "env_options": self.config.env_options | options})
+        other = Agent(self.name, self.weights, config, self.info, self.device)
+        if other.game.plane_shape != self.game.plane_shape:
+            other.network()  # or say now that it does not fit
+        return other
+
+
+def analysis(tree: Tree, found: SearchResult, simulations: int) -> Analysis:
+    """What a search of one position found; ``tree`` holds it in lane 0, unless ``simulations`` is 0."""
+    action, wdl = int(found.action[0]), found.wdl[0]
+    tried = [int(a) for a in np.flatnonzero(found.visits[0])]
+    return Analysis(
+        action=action,
+        policy=found.policy[0],
+        value=float(np.clip(wdl[0] - wdl[2], -1.0, 1.0)),
+        wdl=wdl,
+        prior=found.prior[0],
+        visits=found.visits[0],
+        action_values=found.action_value[0],
+        proven=PROVEN.get(int(found.proven[0])),
+        principal_variation=_principal_variation(tree, action) if simulations else (action,),
+        simulations=simulations,
+        lines={a: _principal_variation(tree, a) for a in tried} if simulations else {},
+    )
 
 
 def _principal_variation(tree: Tree, action: int) -> tuple[int, ...]:

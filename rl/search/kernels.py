@@ -11,14 +11,14 @@ import numpy as np
 from numba import boolean, float32, int32, int64, njit, uint64, void
 
 from rl.search.handles import view_rules
-from rl.search.lane import answer, ask, begin, decide, keep_subtree, waits
+from rl.search.lane import STAY, answer, ask, begin, decide, keep_subtree, keep_tree, waits
 from rl.search.policies import edge_mean
 from rl.search.tree import view_knobs, view_lanes, view_tree
 
 # numba compiles other files into these kernels but looks only at this one when it decides whether its cached machine
 # code is still valid. Their digest stands here so that a change of theirs is one of this file too;
 # tests/test_compiled_in.py compares it and says what to write.
-COMPILED_IN = "31437f3311446791"
+COMPILED_IN = "a40c48c275fbe80a"
 
 Handles = (int64[::1],) * 4  # of rules, tree, lanes and knobs
 
@@ -40,7 +40,8 @@ Handles = (int64[::1],) * 4  # of rules, tree, lanes and knobs
 def start(rules, tree, lanes, knobs, states, actions, chosen, budgets, explore, stream):
     """Begin searches of ``states`` [K, S] in the ``chosen`` lanes.
 
-    ``actions[i]`` ≥ 0 led to states[i] from the lane's root: that child's subtree is kept where it can be.
+    ``actions[i]`` ≥ 0 led to states[i] from the lane's root: that child's subtree is kept where it can be. STAY:
+    states[i] is the lane's root, and the whole tree is.
     """
     tree, lanes, knobs = view_tree(tree), view_lanes(lanes), view_knobs(knobs)
     mask = np.zeros(tree.child.shape[2], np.uint8)
@@ -49,7 +50,10 @@ def start(rules, tree, lanes, knobs, states, actions, chosen, budgets, explore, 
     moved = np.zeros(tree.parent.shape[1], np.int32)
     for i in range(chosen.shape[0]):
         b = chosen[i]
-        kept = actions[i] >= 0 and keep_subtree(tree, lanes, b, actions[i], moved)
+        if actions[i] == STAY:
+            kept = keep_tree(tree, lanes, b)
+        else:
+            kept = actions[i] >= 0 and keep_subtree(tree, lanes, b, actions[i], moved)
         begin(
             tree,
             lanes,

@@ -15,6 +15,7 @@ from envs.game import DRAW, FIRST_WON, ONGOING, STATUS, TO_MOVE
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN
 from rl.search.noise import draw_gamma, draw_gumbel
 from rl.search.policies import (
+    completed_values,
     exact_value,
     gumbel_interior,
     gumbel_root,
@@ -27,6 +28,7 @@ from rl.search.tree import DONE, GUMBEL, LEAF_ASKED, ROOT, ROOT_ASKED, SEARCHING
 
 # A legal action's prior never rounds to 0, which marks illegal ones.
 SMALLEST_PRIOR = 1e-30
+STAY = -2  # in place of an action that led to a position: none did, it is the root
 
 
 @njit(error_model="numpy")
@@ -417,6 +419,19 @@ def plant(tree, lanes, b, knobs, state, play, legal, mask, scratch):
 
 
 @njit(error_model="numpy")
+def keep_tree(tree, lanes, b):
+    """Go on in the lane's tree with a new budget; False where there is no room, or nothing to search."""
+    if tree.proven[b, 0] != UNPROVEN or tree.visits[b, 0] == 0 or lanes.size[b] > tree.parent.shape[1] // 2:
+        return False
+    lanes.done[b] = 0
+    lanes.pending[b] = 0
+    lanes.phase[b] = SEARCHING
+    for a in range(tree.child.shape[2]):
+        lanes.base[b, a] = tree.edge_visits[b, 0, a]
+    return True
+
+
+@njit(error_model="numpy")
 def keep_subtree(tree, lanes, b, action, moved):
     """Make the root's child by ``action`` the root, with its subtree; False where there is none worth keeping.
 
@@ -460,12 +475,7 @@ def keep_subtree(tree, lanes, b, action, moved):
         tree.net_value[b, target] = tree.net_value[b, node]
         tree.proven[b, target] = tree.proven[b, node]
     lanes.size[b] = size
-    lanes.done[b] = 0
-    lanes.pending[b] = 0
-    lanes.phase[b] = SEARCHING
-    for a in range(tree.child.shape[2]):
-        lanes.base[b, a] = tree.edge_visits[b, 0, a]
-    return True
+    return keep_tree(tree, lanes, b)
 
 
 @njit(error_model="numpy")
@@ -498,12 +508,40 @@ def begin(tree, lanes, b, knobs, rules, state, kept, budget, explore, stream, ma
 
 
 @njit(error_model="numpy")
+def worth(tree, b, knobs, policy, q):
+    """Value and draw probability of the root under ``policy`` [A]; a move never visited counts as v_mix says."""
+    edge_visits, edge_proven, children = tree.edge_visits[b, 0], tree.edge_proven[b, 0], tree.child[b, 0]
+    scale = completed_values(
+        0, tree.edge_visits[b], tree.edge_value[b], tree.edge_proven[b], tree.prior[b], tree.net_value[b], knobs, q
+    )
+    value, draw = 0.0, 0.0
+    for a in range(policy.shape[0]):
+        if policy[a] == 0.0:
+            continue
+        value += policy[a] * (q[a] / scale - 1.0)
+        if edge_visits[a] == 0:
+            draw += policy[a] * tree.draw_sum[b, 0] / tree.visits[b, 0]
+        elif edge_proven[a] != UNPROVEN:
+            draw += policy[a] * (edge_proven[a] == PROVEN_DRAW)
+        else:
+            draw += policy[a] * tree.draw_sum[b, children[a]] / tree.visits[b, children[a]]
+    return np.float32(value), np.float32(draw)
+
+
+@njit(error_model="numpy")
 def decide(tree, lanes, b, knobs, policy, q, wdl):
-    """The action to play (returned), the improved policy [A] and the searched value of the root (``wdl`` [3])."""
+    """The action to play (returned), the improved policy [A] and the searched value of the root (``wdl`` [3]).
+
+    Of PUCT the value is the mean over all simulations, whose visits follow the policy. Sequential halving begins by
+    visiting good and bad moves alike, so Gumbel's value is what the improved policy is worth (cf. Willemsen et al.
+    2020, "Value targets in off-policy AlphaZero", who find greedy backups the better targets).
+    """
     action = root_decision(tree, lanes, b, knobs, policy, q)
     if tree.proven[b, 0] != UNPROVEN:
         value = exact_value(tree.proven[b, 0])
         draw = np.float32(tree.proven[b, 0] == PROVEN_DRAW)
+    elif knobs.kind == GUMBEL and lanes.done[b] > 0:
+        value, draw = worth(tree, b, knobs, policy, q)
     else:
         value = tree.value_sum[b, 0] / tree.visits[b, 0]
         draw = tree.draw_sum[b, 0] / tree.visits[b, 0]

@@ -51,7 +51,7 @@ def settled(proven, knobs):
 
 @njit(error_model="numpy")
 def completed_values(node, edge_visits, edge_value, edge_proven, prior, net_value, knobs, q):
-    """Fill q[a] with σ(completed q): visited actions by their value, others by the mixed value v_mix.
+    """Fill q[a] with σ(completed q): visited actions by their value, others by the mixed value v_mix; returns σ's scale.
 
     Danihelka et al. 2022, equations 8, 10 and 33 (v_mix in appendix D). Values are mapped to [0, 1] before σ.
     """
@@ -73,6 +73,7 @@ def completed_values(node, edge_visits, edge_value, edge_proven, prior, net_valu
     scale = 0.5 * (knobs.c_visit + visits_max) * knobs.c_scale
     for a in range(q.shape[0]):
         q[a] = scale * ((q[a] if edge_visits[node, a] > 0 else mixed) + 1.0)
+    return scale
 
 
 @njit(error_model="numpy")

@@ -11,6 +11,7 @@ from rl.config import SearchConfig
 from rl.records import UNPROVEN, Evaluation, SearchResult, Tensors
 from rl.search import kernels
 from rl.search.handles import handle_of, handle_of_rules
+from rl.search.lane import STAY
 from rl.search.tree import DONE, GUMBEL, IDLE, PUCT, SEARCHING, Knobs, KnobsType, LanesType, TreeType, allocate
 
 Evaluate = Callable[[np.ndarray], Evaluation]  # planes [n, C, H, W] float32 -> Evaluation of n rows
@@ -86,6 +87,10 @@ class Search:
         """
         self._start(lanes, actions if self.config.reuse_tree else np.full(len(lanes), -1), states, simulations, explore)
 
+    def resume(self, lanes: np.ndarray, simulations: int) -> None:
+        """Search on in the trees of ``lanes`` [K] as they stand, by so many simulations more."""
+        self._start(lanes, np.full(len(lanes), STAY), self.tree.state[lanes, 0], simulations, False)
+
     def _start(
         self, lanes: np.ndarray, actions: np.ndarray, states: np.ndarray, simulations: np.ndarray | int, explore: bool
     ) -> None:
@@ -132,13 +137,18 @@ class Search:
 
     def collect(self, lanes: np.ndarray) -> SearchResult:
         """Results of finished lanes [K], which become idle."""
+        found = self.peek(lanes)
+        self.lane.phase[lanes] = IDLE
+        return found
+
+    def peek(self, lanes: np.ndarray) -> SearchResult:
+        """What is known so far in lanes [K] whose root is evaluated and whose questions are answered."""
         chosen = np.ascontiguousarray(lanes, np.int32)
         shape = (len(chosen), self.game.num_actions)
         action = np.zeros(len(chosen), np.int64)
         policy, action_value = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         visits, wdl = np.zeros(shape, np.int32), np.zeros((len(chosen), 3), np.float32)
         kernels.collect(*self.handles[1:], chosen, action, policy, visits, action_value, wdl)
-        self.lane.phase[chosen] = IDLE
         return SearchResult(
             action=action,
             policy=policy,

@@ -91,13 +91,16 @@ class SlowSearch:
     def choose(self, node: Node) -> int:
         raise NotImplementedError
 
+    def root_value(self, policy: dict[int, float]) -> float:
+        return sum(self.root.returns) / len(self.root.returns)
+
     def found(self, action: int, policy: dict[int, float]) -> Found:
         actions = range(self.game.num_actions)
         return Found(
             visits=np.array([self.root.visits(a) for a in actions]),
             action=action,
             policy=np.array([policy.get(a, 0.0) for a in actions]),
-            value=sum(self.root.returns) / len(self.root.returns),
+            value=self.root_value(policy),
             margin=self.margin,
         )
 
@@ -107,8 +110,8 @@ class SlowGumbel(SlowSearch):
 
     c_visit, c_scale = 50.0, 1.0
 
-    def sigma_of_completed_q(self, node: Node) -> dict[int, float]:
-        """Equations 8 and 10; v_mix is equation 33. The paper's q lies in [0, 1]."""
+    def completed_q(self, node: Node) -> dict[int, float]:
+        """Equation 10; v_mix is equation 33."""
         counts = {a: node.visits(a) for a in node.prior}
         visited = [a for a in node.prior if counts[a]]
         total = sum(counts.values())
@@ -116,9 +119,16 @@ class SlowGumbel(SlowSearch):
         if visited:
             mass = sum(node.prior[a] for a in visited)
             v_mix = (node.value + total * sum(node.prior[a] * node.q(a) for a in visited) / mass) / (1 + total)
-        completed = {a: node.q(a) if counts[a] else v_mix for a in node.prior}
-        scale = (self.c_visit + max(counts.values())) * self.c_scale
-        return {a: scale * (q + 1) / 2 for a, q in completed.items()}
+        return {a: node.q(a) if counts[a] else v_mix for a in node.prior}
+
+    def sigma_of_completed_q(self, node: Node) -> dict[int, float]:
+        """Equation 8. The paper's q lies in [0, 1]."""
+        scale = (self.c_visit + max(node.visits(a) for a in node.prior)) * self.c_scale
+        return {a: scale * (q + 1) / 2 for a, q in self.completed_q(node).items()}
+
+    def root_value(self, policy: dict[int, float]) -> float:
+        completed = self.completed_q(self.root)
+        return sum(p * completed[a] for a, p in policy.items())
 
     def improved_policy(self, node: Node) -> dict[int, float]:
         """Equation 11."""

@@ -61,12 +61,12 @@ def test_a_network_that_always_says_even_gives_an_even_root(kind: Kind) -> None:
 
 
 @KINDS
-@pytest.mark.parametrize(("simulations", "expected"), [(1, 0.0), (2, -0.2), (7, -0.45)])
-def test_the_root_value_is_the_mean_of_all_evaluations_from_its_own_side(
-    kind: Kind, simulations: int, expected: float
-) -> None:
-    """The side to move always believes 0.6, which is -0.6 to the root after each of its moves: one simulation gives
-    (0.6 - 0.6) / 2, two (0.6 - 0.6 - 0.6) / 3."""
+@pytest.mark.parametrize(("simulations", "mean"), [(1, 0.0), (2, -0.2), (7, -0.45)])
+def test_the_root_value_is_seen_from_its_own_side(kind: Kind, simulations: int, mean: float) -> None:
+    """The side to move always believes 0.6, which is -0.6 to the root after each of its moves. PUCT's value is the mean
+    of all evaluations, (0.6 - 0.6) / 2 after one simulation and (0.6 - 0.6 - 0.6) / 3 after two; Gumbel's that of its
+    policy, uniform here, in which moves not yet tried are worth v_mix: the same mean, since all moves are alike."""
+    expected = mean if kind == "puct" else (simulations * -0.6 + (7 - simulations) * mean) / 7
     opening = FOUR.initial_state()[None]
     # Both settings make the search try every move once before any twice.
     knobs: dict[str, Any] = {"c_puct": 100.0} if kind == "puct" else {"c_visit": 0.0, "c_scale": 1e-6}
@@ -83,11 +83,13 @@ def test_the_root_value_is_the_mean_of_all_evaluations_from_its_own_side(
     ("board", "outcome"), [("X O X\nX O O\nO X .", (0, 1, 0)), ("X O O\nO O X\nX X .", (1, 0, 0))], ids=["draw", "win"]
 )
 def test_ended_games_count_as_what_they_are(kind: Kind, board: str, outcome: tuple[int, int, int]) -> None:
-    """One move is left, which ends the game; every simulation adds its outcome to the network's opinion."""
+    """One move is left, which ends the game; every simulation adds its outcome to the network's opinion, which for
+    Gumbel's value no longer counts."""
     position = drawn_board(TOE, board)
     search = Search(TOE, SearchConfig(kind=kind, solver=False), 1, seed=0)
     result = search.run(position[None], constant(9, wdl=(0.5, 0.1, 0.4)), simulations=4)
-    assert result.wdl[0] == pytest.approx((np.array([0.5, 0.1, 0.4]) + 4 * np.array(outcome)) / 5, abs=1e-6)
+    opinion = (np.array([0.5, 0.1, 0.4]) + 4 * np.array(outcome)) / 5 if kind == "puct" else np.array(outcome)
+    assert result.wdl[0] == pytest.approx(opinion, abs=1e-6)
 
 
 @KINDS

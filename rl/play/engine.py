@@ -1,0 +1,271 @@
+"""One game in progress and an agent that thinks about it: what every door (terminal, GTP, web) plays through.
+
+The search tree stays from move to move. A search evaluates several of its leaves in one batch, as many as pay on this
+machine, and may be ended by the clock.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from envs.game import ONGOING, STATUS, TO_MOVE
+from rl.agent import Agent, Analysis, analysis
+from rl.search import Search
+
+RESIGN = -1
+TREE_BYTES = 512 * 2**20  # of memory for one search tree, at most
+MOST_SIMULATIONS = 100_000
+LEAVES = (1, 2, 4, 8, 16, 32)  # leaves in a batch that are tried
+LEAF_SHARE = 24  # simulations of a search for each leaf in a batch, at least: fewer would choose too blindly
+GAIN = 1.15  # more leaves must bring this factor of speed
+MARGIN = 0.05  # of a time limit, left for what comes after the search
+SETTLED = 0.9  # ownership from which on a point counts as decided
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the agent would do now."""
+
+    action: int  # RESIGN when it resigns
+    analysis: Analysis | None  # of the search behind it; None where none was needed
+
+
+@dataclass(frozen=True)
+class Strength:
+    """A limit on strength: ``simulations`` a move, and moves drawn from policy^(1 / ``temperature``)."""
+
+    simulations: int
+    temperature: float
+
+
+# Level 10 is unlimited. Each level below halves the search and plays a little more by chance; level 1 is the network
+# alone, and its lesser moves about as often as it thinks them good.
+LEVELS = {level: Strength(2 ** (level + 1) if level > 1 else 0, 0.1 * (10 - level)) for level in range(1, 10)}
+
+
+class Engine:
+    """One game in progress, and an agent that thinks about it."""
+
+    def __init__(
+        self,
+        agent: Agent,
+        *,
+        simulations: int | None = None,
+        seconds: float | None = None,
+        level: int | None = None,
+        friendly: bool = False,
+        seed: int = 0,
+    ):
+        """Limits of a move: ``simulations`` (None: as in training, 0: the network alone) or ``seconds``.
+
+        ``level`` 1 to 9 limits the strength (10 or None: unlimited). ``friendly``: where the opponent has passed and
+        every point is decided, the agent passes too instead of taking dead stones off, as people expect; needs a
+        network with an ownership head. Raises ValueError for limits that make no sense.
+        """
+        if simulations is not None and seconds is not None:
+            raise ValueError("give a number of simulations or seconds, not both")
+        if simulations is not None and simulations < 0:
+            raise ValueError(f"simulations must be 0 (the network alone) or more, not {simulations}")
+        if seconds is not None and not seconds > 0:
+            raise ValueError(f"seconds must be above 0, not {seconds}")
+        if level is not None and not 1 <= level <= 10:
+            raise ValueError(f"level must be from 1 to 10, not {level}")
+        self.simulations, self.seconds = simulations, seconds
+        self.strength = LEVELS.get(level) if level is not None else None
+        self.friendly = friendly
+        self._random = np.random.default_rng(seed)
+        self._use(agent)
+
+    def _use(self, agent: Agent) -> None:
+        self.agent, self.game = agent, agent.game
+        self.moves: list[int] = []
+        self._states = [self.game.initial_state()]
+        self._search: Search | None = None
+        self._root: list[int] = []  # the moves before the search's root
+        self._leaves: tuple[int, float] | None = None  # how many at once are best, and evaluations/s with them
+
+    @property
+    def state(self) -> np.ndarray:
+        """The position [S] of now."""
+        return self._states[-1]
+
+    @property
+    def over(self) -> bool:
+        return bool(self.state[STATUS] != ONGOING)
+
+    def new_game(self, **options: Any) -> None:
+        """Begin anew; ``options`` are those of the environment: size (another board), komi ...
+
+        Raises ValueError, in one sentence, for options that there are not; the game in progress then stays.
+        """
+        self._use(self.agent.on(**options) if options else self.agent)
+
+    def play(self, action: int) -> None:
+        """Play a move for the side to move. Raises ValueError when it is illegal or the game is over."""
+        self._states.append(self.game.after(self.state, action))
+        self.moves.append(action)
+
+    def undo(self) -> None:
+        """Take the last move back. Raises ValueError when there is none."""
+        if not self.moves:
+            raise ValueError("there is no move to take back")
+        self.moves.pop()
+        self._states.pop()
+
+    def choose(self, *, simulations: int | None = None, seconds: float | None = None, cleanup: bool = False) -> Choice:
+        """What to do now, within these limits or else the engine's own; nothing is played.
+
+        ``cleanup``: play the game to its end, without resigning or passing early. Raises ValueError when it is over.
+        """
+        if self.over:
+            raise ValueError(f"the game is over after {len(self.moves)} moves; there is no move to choose")
+        if self.friendly and not cleanup and self._agreed():
+            return Choice(self.game.num_actions - 1, None)
+        found = self._think(simulations, seconds)
+        action = found.action
+        if self.strength is not None and self.strength.temperature > 0 and found.proven is None:
+            weights = found.policy.astype(np.float64) ** (1 / self.strength.temperature)
+            action = int(self._random.choice(len(weights), p=weights / weights.sum()))
+        if not cleanup and self._hopeless(found):
+            return Choice(RESIGN, found)
+        return Choice(action, found)
+
+    def analyse(self, report: Callable[[Analysis], None], interval: float, stop: threading.Event) -> None:
+        """Search on, and report every ``interval`` seconds and at the end, until ``stop`` is set.
+
+        Ends by itself where nothing is left to search. Raises ValueError when the game is over.
+        """
+        if self.over:
+            raise ValueError(f"the game is over after {len(self.moves)} moves; there is nothing to analyse")
+        # PUCT: its visits tell at any moment what it thinks, where sequential halving first visits all alike.
+        search = self._rooted(self._most(), "puct", unlimited=True)
+        told = time.monotonic()
+        while not stop.is_set() and self._step(search):
+            if time.monotonic() - told >= interval:
+                report(self._peek(search))
+                told = time.monotonic()
+        search.stop()
+        if not stop.is_set():
+            report(self._peek(search))
+            stop.wait()
+
+    def ownership(self) -> np.ndarray | None:
+        """Who will own each point, [H·W] float32 in [-1, 1] for the first player; None without such a head."""
+        if not self.agent.config.net.auxiliary.ownership:
+            return None
+        import torch
+
+        network = self.agent.network()
+        with torch.inference_mode():
+            _, _, extra = network.all_heads(torch.from_numpy(self.game.encode(self.state[None])))
+        mine = np.tanh(extra["ownership"][0].numpy() / 2)  # 2 · P(mine) - 1
+        return mine if self.state[TO_MOVE] == 0 else -mine
+
+    # Thinking
+
+    def _think(self, simulations: int | None, seconds: float | None) -> Analysis:
+        if simulations is None and seconds is None:
+            simulations, seconds = self.simulations, self.seconds
+        if self.strength is not None:
+            simulations, seconds = self.strength.simulations, None
+        if simulations is None and seconds is None:
+            simulations = self.agent.config.search.simulations
+        if simulations == 0:
+            return self.agent.analyse_state(self.state, 0)
+        deadline = None if seconds is None else time.monotonic() + seconds * (1 - MARGIN)
+        if simulations is None:
+            assert seconds is not None
+            simulations = max(1, int(self._measured()[1] * seconds))
+        kind = self.agent.config.search.kind
+        search = self._rooted(min(simulations, self._most()), kind, unlimited=deadline is not None)
+        while self._step(search):
+            if deadline is not None and time.monotonic() >= deadline:
+                search.stop()
+                break
+        return self._peek(search)
+
+    def _rooted(self, simulations: int, kind: str, unlimited: bool) -> Search:
+        """A search of the position of now, begun: on in the old tree where it contains the position."""
+        config = self.agent.config.search.model_copy(update={"reuse_tree": True, "kind": kind})
+        leaves = max(n for n in LEAVES if n == 1 or n <= min(self._measured()[0], simulations // LEAF_SHARE))
+        search = self._search
+        fits = search is not None and search.max_simulations >= simulations and search.leaves == leaves
+        if search is None or not fits or search.config.kind != kind:
+            room = self._most() if unlimited else simulations
+            search = self._search = Search(self.game, config, 1, 0, max_simulations=room, leaves=leaves)
+            search.start(np.zeros(1, np.int64), self.state[None], simulations)
+        else:
+            self._walk(search, simulations)
+        self._root = list(self.moves)
+        return search
+
+    def _walk(self, search: Search, simulations: int) -> None:
+        """Move the root of the tree to the position of now, if that lies below it; else plant a new one."""
+        lane = np.zeros(1, np.int64)
+        new = self.moves[len(self._root) :]
+        if self.moves[: len(self._root)] != self._root:
+            search.start(lane, self.state[None], simulations)
+            return
+        if not new:
+            search.resume(lane, simulations)
+            return
+        for i, action in enumerate(new):
+            last = i + 1 == len(new)
+            state = self._states[len(self._root) + i + 1]
+            search.continue_after(lane, np.array([action]), state[None], simulations if last else 0, explore=False)
+
+    def _step(self, search: Search) -> bool:
+        """One batch of evaluations; False when the search is over."""
+        planes = search.select()
+        if not len(planes):
+            return False
+        search.update(self.agent.evaluator(search.leaves)(planes))
+        return True
+
+    def _peek(self, search: Search) -> Analysis:
+        done = int(search.lane.done[0])
+        return analysis(search.tree, search.peek(np.zeros(1, np.int32)), max(done, 1))
+
+    def _most(self) -> int:
+        """Simulations of the largest tree that memory is given to."""
+        node = 8 * self.game.state_size + 21 * self.game.num_actions + 40
+        return min(MOST_SIMULATIONS, TREE_BYTES // (2 * node))
+
+    def _measured(self) -> tuple[int, float]:
+        """How many leaves at once are best on this machine, and evaluations/s with them."""
+        if self._leaves is None:
+            best, best_speed = 1, 0.0
+            for leaves in LEAVES:
+                evaluate = self.agent.evaluator(leaves)
+                planes = np.repeat(self.game.encode(self.state[None]), leaves, 0)
+                evaluate(planes)
+                calls, started = 0, time.perf_counter()
+                while (spent := time.perf_counter() - started) < 0.03:
+                    evaluate(planes)
+                    calls += 1
+                speed = calls * leaves / spent
+                if speed > GAIN * best_speed:
+                    best, best_speed = leaves, speed
+            self._leaves = best, best_speed
+        return self._leaves
+
+    # Ending a game
+
+    def _hopeless(self, found: Analysis) -> bool:
+        """Whether to resign: as seldom wrong as the run that trained the agent measured, and after its first moves."""
+        calibrated = self.agent.info.get("resign_below")
+        return calibrated is not None and len(self.moves) >= self.game.board_shape[0] and found.value < calibrated
+
+    def _agreed(self) -> bool:
+        """Whether the opponent has just passed and nothing is left to decide."""
+        passing = self.game.num_actions - 1
+        if self.game.territory is None or not self.moves or self.moves[-1] != passing:
+            return False
+        owners = self.ownership()
+        return owners is not None and bool((np.abs(owners) > SETTLED).all())
