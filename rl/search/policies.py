@@ -51,7 +51,7 @@ def settled(proven, knobs):
 
 @njit(error_model="numpy")
 def completed_values(node, edge_visits, edge_value, edge_proven, prior, net_value, knobs, q):
-    """Fill q[a] with σ(completed q): visited actions by their value, others by the mixed value v_mix; returns σ's scale.
+    """Fill q[a] with σ(completed q), visited actions by value, others by the mixed value v_mix; returns the scale of σ.
 
     Danihelka et al. 2022, equations 8, 10 and 33 (v_mix in appendix D). Values are mapped to [0, 1] before σ.
     """
