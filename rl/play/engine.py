@@ -80,15 +80,18 @@ class Engine:
         self.strength = LEVELS.get(level) if level is not None else None
         self.friendly = friendly
         self._random = np.random.default_rng(seed)
+        self.agent = agent
+        self._speed: tuple[int, float] | None = None  # how many leaves at once are best, and evaluations/s with them
         self._use(agent)
 
     def _use(self, agent: Agent) -> None:
+        if self.agent is not agent:
+            self._speed = None
         self.agent, self.game = agent, agent.game
         self.moves: list[int] = []
         self._states = [self.game.initial_state()]
         self._search: Search | None = None
         self._root: list[int] = []  # the moves before the search's root
-        self._leaves: tuple[int, float] | None = None  # how many at once are best, and evaluations/s with them
 
     @property
     def state(self) -> np.ndarray:
@@ -193,7 +196,9 @@ class Engine:
     def _rooted(self, simulations: int, kind: str, unlimited: bool) -> Search:
         """A search of the position of now, begun: on in the old tree where it contains the position."""
         config = self.agent.config.search.model_copy(update={"reuse_tree": True, "kind": kind})
-        leaves = max(n for n in LEAVES if n == 1 or n <= min(self._measured()[0], simulations // LEAF_SHARE))
+        leaves = (
+            1 if simulations < 2 * LEAF_SHARE else min(self._measured()[0], _power_of_two(simulations // LEAF_SHARE))
+        )
         search = self._search
         fits = search is not None and search.max_simulations >= simulations and search.leaves == leaves
         if search is None or not fits or search.config.kind != kind:
@@ -239,7 +244,7 @@ class Engine:
 
     def _measured(self) -> tuple[int, float]:
         """How many leaves at once are best on this machine, and evaluations/s with them."""
-        if self._leaves is None:
+        if self._speed is None:
             best, best_speed = 1, 0.0
             for leaves in LEAVES:
                 evaluate = self.agent.evaluator(leaves)
@@ -252,8 +257,8 @@ class Engine:
                 speed = calls * leaves / spent
                 if speed > GAIN * best_speed:
                     best, best_speed = leaves, speed
-            self._leaves = best, best_speed
-        return self._leaves
+            self._speed = best, best_speed
+        return self._speed
 
     # Ending a game
 
@@ -269,3 +274,8 @@ class Engine:
             return False
         owners = self.ownership()
         return owners is not None and bool((np.abs(owners) > SETTLED).all())
+
+
+def _power_of_two(number: int) -> int:
+    """The largest one up to ``number``."""
+    return 1 << (number.bit_length() - 1)

@@ -274,7 +274,8 @@ def write_checkpoint(
     config: Config, root: Path, parts: dict[str, Tensors], state: dict, weights: Weights, book: dict
 ) -> str:
     """Save everything of a run under ``root``; ``weights`` are the ones that actors and players use."""
-    info = {"learner_steps": weights.version, **{k: book["clock"][k] for k in ("games", "env_steps", "seconds")}}
+    info: dict[str, Any] = {"resign_below": state["comebacks"]["resign_below"]}
+    info |= {"learner_steps": weights.version, **{k: book["clock"][k] for k in ("games", "env_steps", "seconds")}}
     return save_checkpoint(
         root, weights.version, parts, state | book, weights, config, info, keep=config.run.keep_checkpoints
     )
