@@ -99,6 +99,15 @@ class Engine:
         return self._states[-1]
 
     @property
+    def limits(self) -> str:
+        """What limits the agent's moves, for people."""
+        if self.strength is None and self.seconds is not None:
+            return f"{self.seconds:g} seconds a move"
+        budget = self.agent.config.search.simulations if self.simulations is None else self.simulations
+        budget = budget if self.strength is None else self.strength.simulations
+        return f"{budget} simulations a move" if budget else "the network alone"
+
+    @property
     def over(self) -> bool:
         return bool(self.state[STATUS] != ONGOING)
 
