@@ -205,6 +205,8 @@ def play(
     with user_input():
         engine = Engine(loaded, simulations=simulations, seconds=seconds, level=level, friendly=friendly)
     with while_running():
+        if seconds is not None:
+            engine.warm_up()
         run(engine, human_first=not second)
 
 

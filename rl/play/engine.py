@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,13 +18,18 @@ from envs.game import ONGOING, STATUS, TO_MOVE
 from rl.agent import Agent, Analysis, analysis
 from rl.search import Search
 
+if TYPE_CHECKING:
+    from rl.inference import Evaluator
+
 RESIGN = -1
 TREE_BYTES = 512 * 2**20  # of memory for one search tree, at most
 MOST_SIMULATIONS = 100_000
 LEAVES = (1, 2, 4, 8, 16, 32)  # leaves in a batch that are tried
 LEAF_SHARE = 24  # simulations of a search for each leaf in a batch, at least: fewer would choose too blindly
+AVERAGED_ROOT = 100  # simulations from which on the root's evaluation is averaged over the board's symmetries
 GAIN = 1.15  # more leaves must bring this factor of speed
 MARGIN = 0.05  # of a time limit, left for what comes after the search
+SCORE_UTILITY = 0.1  # share of the score in the value: enough to prefer the larger win among sure ones
 SETTLED = 0.9  # ownership from which on a point counts as decided
 
 
@@ -111,6 +116,11 @@ class Engine:
     def over(self) -> bool:
         return bool(self.state[STATUS] != ONGOING)
 
+    def warm_up(self) -> None:
+        """Do now what the first move would wait for: compile, and measure the network's speed on this machine."""
+        self._measured()
+        self.choose(simulations=2 * LEAF_SHARE)
+
     def new_game(self, **options: Any) -> None:
         """Begin anew; ``options`` are those of the environment: size (another board), komi ...
 
@@ -190,10 +200,10 @@ class Engine:
             simulations = self.agent.config.search.simulations
         if simulations == 0:
             return self.agent.analyse_state(self.state, 0)
-        deadline = None if seconds is None else time.monotonic() + seconds * (1 - MARGIN)
         if simulations is None:
             assert seconds is not None
             simulations = max(1, int(self._measured()[1] * seconds))
+        deadline = None if seconds is None else time.monotonic() + seconds * (1 - MARGIN)
         kind = self.agent.config.search.kind
         search = self._rooted(min(simulations, self._most()), kind, unlimited=deadline is not None)
         while self._step(search):
@@ -204,13 +214,15 @@ class Engine:
 
     def _rooted(self, simulations: int, kind: str, unlimited: bool) -> Search:
         """A search of the position of now, begun: on in the old tree where it contains the position."""
-        config = self.agent.config.search.model_copy(update={"reuse_tree": True, "kind": kind})
+        averaged = simulations >= AVERAGED_ROOT
+        knobs = {"reuse_tree": True, "kind": kind, "root_symmetries": averaged}
+        config = self.agent.config.search.model_copy(update=knobs)
         leaves = (
             1 if simulations < 2 * LEAF_SHARE else min(self._measured()[0], _power_of_two(simulations // LEAF_SHARE))
         )
         search = self._search
         fits = search is not None and search.max_simulations >= simulations and search.leaves == leaves
-        if search is None or not fits or search.config.kind != kind:
+        if search is None or not fits or search.config != config:
             room = self._most() if unlimited else simulations
             search = self._search = Search(self.game, config, 1, 0, max_simulations=room, leaves=leaves)
             search.start(np.zeros(1, np.int64), self.state[None], simulations)
@@ -239,8 +251,11 @@ class Engine:
         planes = search.select()
         if not len(planes):
             return False
-        search.update(self.agent.evaluator(search.leaves)(planes))
+        search.update(self._evaluator(search.leaves)(planes))
         return True
+
+    def _evaluator(self, leaves: int) -> Evaluator:
+        return self.agent.evaluator(leaves, SCORE_UTILITY if self.agent.config.net.auxiliary.score else 0.0)
 
     def _peek(self, search: Search) -> Analysis:
         done = int(search.lane.done[0])
@@ -256,7 +271,7 @@ class Engine:
         if self._speed is None:
             best, best_speed = 1, 0.0
             for leaves in LEAVES:
-                evaluate = self.agent.evaluator(leaves)
+                evaluate = self._evaluator(leaves)
                 planes = np.repeat(self.game.encode(self.state[None]), leaves, 0)
                 evaluate(planes)
                 calls, started = 0, time.perf_counter()
