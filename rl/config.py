@@ -129,6 +129,7 @@ class ExperienceConfig(Section):
 
 
 class LearnerConfig(Section):
+    start_from: str | None = None  # an agent whose weights a new run begins with: for another board, or other options
     batch_size: Positive = 512
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3

@@ -85,9 +85,12 @@ class Trainer:
         rest = {"learner": learner_state, "experience": window_state, "comebacks": comebacks}
         return {"learner": learner, "experience": window}, rest
 
-    def begin_with(self, experience: Tensors, state: dict) -> None:
-        """Begin with another run's window, as ``state`` gave it."""
-        self.window.begin_with(experience, state)
+    def begin_with(self, weights: Weights | None, window: tuple[Tensors, dict] | None) -> None:
+        """Begin a new run with another agent's weights, or another run's window as ``state`` gave it, or both."""
+        if weights is not None:
+            self.learner.begin_with(weights)
+        if window is not None:
+            self.window.begin_with(*window)
 
     def restore(self, parts: Parts, state: dict) -> None:
         """Restore what ``state`` gave."""
