@@ -27,7 +27,8 @@ on two lines]
 
 
 def random_game(game: Game, seed: int, longest: int = 2000) -> list[int]:
-    random, state, moves = np.random.default_rng(seed), game.initial_state(), []
+    random, state = np.random.default_rng(seed), game.initial_state()
+    moves: list[int] = []
     while state[STATUS] == ONGOING and len(moves) < longest:
         moves.append(int(random.choice(np.flatnonzero(game.legal_mask(state)))))
         state = game.after(state, moves[-1])
