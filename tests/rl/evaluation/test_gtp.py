@@ -3,7 +3,9 @@
 import logging
 import os
 import shlex
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -228,9 +230,19 @@ def test_a_process_is_ended_with_its_children_whatever_it_wants(stubborn: tuple[
         engine.ask("name", 1)
 
 
-def test_an_interrupted_question_ends_in_an_error(five: Game) -> None:
-    import threading
+def test_ctrl_c_does_not_wait_for_engines(five: Game, caplog: pytest.LogCaptureFixture) -> None:
+    player = GTPPlayer(five, command("hangs"), "hangs", move_seconds=10)
+    moves = [0, 24, 1, 23]
+    threading.Timer(0.5, signal.pthread_kill, (threading.get_ident(), signal.SIGINT)).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        player.actions(np.repeat(five.replay(moves)[None], 3, 0), [moves] * 3)
+    assert time.monotonic() - started < 5
+    assert not caplog.records, "what the user ended did not fail"
+    player.close()
 
+
+def test_an_interrupted_question_ends_in_an_error(five: Game) -> None:
     engine = GTPEngine(command("hangs"), "hangs")
     for vertex in ("A9", "B9", "C9", "D9"):
         engine.ask(f"play black {vertex}", 20)
