@@ -126,6 +126,9 @@ class ExperienceConfig(Section):
     max_rows: Positive = 1_000_000
     reuse: Annotated[float, Field(gt=0)] = 8.0  # at most this many trainings a new row
     outcome_weight: Fraction = 0.5  # value target = weight · outcome + (1 - weight) · searched root value
+    # This share of a game's rows goes to its moves by how far the search moved the network's policy, so that surprising
+    # positions are seen more often (KataGo's methods, "Policy Surprise Weighting", which takes 0.5).
+    surprise_weight: Fraction = 0.0
 
 
 class LearnerConfig(Section):

@@ -50,6 +50,7 @@ class GameRecord:
     full: np.ndarray  # [T] bool, searched with the full budget, so that the policy may be trained on
     off_policy: np.ndarray  # [T] bool, the action was drawn at random for diversity, not chosen by the search
     weights_version: np.ndarray  # [T] int64, version of the weights that searched the move
+    surprise: np.ndarray  # [T] float32, KL(improved policy ‖ network's policy), nats; NaN where no network was asked
     outcome: int  # 1 the first player won, 0 draw, -1 the second player won
 
 

@@ -49,6 +49,23 @@ def value_targets(record: GameRecord, to_move: np.ndarray, outcome_weight: float
     return targets
 
 
+def row_weights(surprise: np.ndarray, share: float) -> np.ndarray:
+    """How often each of the N rows of one game is to be written, on average: [N] float64.
+
+    Policy-surprise weighting (KataGo's methods): ``share`` of the game's weight goes to its rows in proportion to their
+    ``surprise`` [N], KL(improved policy ‖ network's policy); the rest to all alike. The sum stays N. Unlike KataGo's,
+    fast searches never enter, however surprising, since their policies are not trained on here.
+
+    A row whose network was not asked (NaN) keeps weight 1, and takes no part.
+    """
+    weights = np.ones(len(surprise))
+    known = ~np.isnan(surprise)
+    total = surprise[known].sum(dtype=np.float64)
+    if total > 0:
+        weights[known] = (1.0 - share) + share * known.sum() * surprise[known].astype(np.float64) / total
+    return weights
+
+
 def rows_of(game: Game, record: GameRecord, outcome_weight: float) -> Tensors:
     """Training rows of one game: only fully searched positions, whose policies may be trained on.
 

@@ -7,7 +7,7 @@ from numba import float32, int16, int32, int64, njit, uint8, void
 
 from envs.game import TO_MOVE, Game, LegalFn, PlanesFn, PlayFn
 from rl.config import ExperienceConfig
-from rl.experience.targets import rows_of
+from rl.experience.targets import row_weights, rows_of
 from rl.records import Batch, GameRecord, Tensors
 
 
@@ -118,6 +118,8 @@ class ReplayWindow:
         added = 0
         for record in records:
             rows = rows_of(self.game, record, self.config.outcome_weight)
+            if self.config.surprise_weight > 0:
+                rows = self._repeated(rows, row_weights(record.surprise[record.full], self.config.surprise_weight))
             count = len(rows["version"])
             if count == 0:
                 continue
@@ -133,6 +135,12 @@ class ReplayWindow:
                 self.rows[name][places] = values
         self._forget()
         return added
+
+    def _repeated(self, rows: Tensors, weights: np.ndarray) -> Tensors:
+        """Each row as often as its weight says: the integer part, and once more with the rest's probability."""
+        whole = np.floor(weights)
+        times = (whole + (self.rng.random(len(weights)) < weights - whole)).astype(np.int64)
+        return {name: np.repeat(values, times, axis=0) for name, values in rows.items()}
 
     def _ending(self, record: GameRecord) -> Tensors:
         """Of a game with territory, its end: ownership [H·W] int8 and margin [] for the first player."""

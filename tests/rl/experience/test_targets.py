@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 import envs
 from envs.game import PLY, TO_MOVE, Game
-from rl.experience.targets import replay, rows_of, value_targets
+from rl.experience.targets import replay, row_weights, rows_of, value_targets
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN, GameRecord
 from tests.rl.search.two_stones import two_stones
 from tests.rl.small import random_records
@@ -31,6 +32,7 @@ def record(outcome: int, length: int, **fields: Any) -> GameRecord:
         full=np.ones(length, bool),
         off_policy=np.zeros(length, bool),
         weights_version=np.zeros(length, np.int64),
+        surprise=np.zeros(length, np.float32),
         outcome=outcome,
     )
     return replace(plain, **fields)
@@ -127,6 +129,31 @@ def test_random_games_get_what_the_rules_say(name: str, weight: float) -> None:
         np.testing.assert_allclose(targets.sum(1), 1, atol=1e-5)
         begun_later += int(played.start[PLY] > 0)
     assert begun_later > 100
+
+
+def slow_weights(surprise: list[float], share: float) -> list[float]:
+    """KataGo's words: a part of the weight uniformly, the rest in proportion to the divergence."""
+    known = [x for x in surprise if not math.isnan(x)]
+    weights = []
+    for x in surprise:
+        if math.isnan(x) or sum(known) == 0:
+            weights.append(1.0)
+        else:
+            weights.append((1 - share) + share * len(known) * x / sum(known))
+    return weights
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize(
+    "surprise", [[0.2, 1.0, 0.0, 3.5], [0.1, NAN, 2.0, NAN, 0.4], [0.0, 0.0], [NAN, NAN], [1.5], [NAN, 0.0, 2.0], []]
+)
+def test_surprising_rows_weigh_more_and_the_game_as_much_as_ever(surprise: list[float], share: float) -> None:
+    weights = row_weights(np.array(surprise, np.float32), share)
+    np.testing.assert_allclose(weights, slow_weights(surprise, share), rtol=1e-6)
+    assert weights.sum() == pytest.approx(len(surprise))
 
 
 def positions(game: Game, played: GameRecord) -> np.ndarray:

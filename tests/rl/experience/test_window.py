@@ -13,7 +13,7 @@ import envs
 from envs.game import TO_MOVE, Game
 from rl.config import ExperienceConfig
 from rl.experience import ReplayWindow
-from rl.experience.targets import replay, rows_of
+from rl.experience.targets import replay, row_weights, rows_of
 from rl.records import Batch, GameRecord, Tensors
 from tests.rl.search.two_stones import two_stones
 from tests.rl.small import random_record
@@ -221,6 +221,27 @@ def test_what_followed_and_the_end_of_the_game_come_along_under_the_same_symmetr
     assert len(used) == 8
 
 
+def test_surprising_rows_are_written_as_often_as_they_weigh() -> None:
+    stream = Stream(envs.make("connect_four"))
+    [record] = stream.games(1)
+    weights = row_weights(record.surprise[record.full], 0.5)
+    assert len(set(weights.tolist())) >= 5 and weights.max() > 1.5
+    ours = window(game=stream.game, window=100_000, surprise_weight=0.5)
+    times = []
+    for _ in range(2000):
+        before = ours.total
+        assert ours.add([record]) == ours.total - before
+        written = ours.rows["version"][before : ours.total]
+        assert (np.diff(written) >= 0).all()
+        times.append(np.bincount(written, minlength=len(weights)))
+    assert (np.min(times, 0) == np.floor(weights)).all()
+    assert (np.max(times, 0) == np.ceil(weights)).all()
+    spread = np.sqrt((weights % 1) * (1 - weights % 1) / 2000)
+    assert (np.abs(np.mean(times, 0) - weights) < 4 * spread + 1e-9).all()
+    assert ours.total == pytest.approx(2000 * len(weights), rel=0.01)  # reuse counts rows: it stays what it was
+    assert_rows_of(ours.sample(200), stream, 0)
+
+
 def test_without_symmetries_rows_stay_as_they_are() -> None:
     stream = Stream()
     ours = window(symmetries=False)
@@ -257,9 +278,10 @@ def assert_same_batches(a: ReplayWindow, b: ReplayWindow) -> None:
             np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.parametrize("surprise", [0.0, 0.5])
 @pytest.mark.parametrize("before", [1, 8, 30, 120])  # games: hardly anything, about full, grown, at its largest
-def test_a_restored_window_draws_and_grows_as_if_never_interrupted(before: int) -> None:
-    fields: dict[str, Any] = {"window": 25, "window_exponent": 0.8, "max_rows": 200}
+def test_a_restored_window_draws_and_grows_as_if_never_interrupted(before: int, surprise: float) -> None:
+    fields: dict[str, Any] = {"window": 25, "window_exponent": 0.8, "max_rows": 200, "surprise_weight": surprise}
     stream = Stream()
     whole = window(seed=5, symmetries=True, **fields)
     whole.add(stream.games(before))
@@ -274,7 +296,8 @@ def test_a_restored_window_draws_and_grows_as_if_never_interrupted(before: int) 
         records = stream.games(count)
         assert whole.add(records) == restored.add(records)
         assert_same_batches(whole, restored)
-        assert_holds(restored, stream.rows[len(stream.rows) - whole.size :])
+        if not surprise:
+            assert_holds(restored, stream.rows[len(stream.rows) - whole.size :])
     assert whole.size == 200
 
 
