@@ -80,6 +80,9 @@ class AuxiliaryConfig(Section):
     soft_policy: Annotated[float, Field(ge=0)] = (
         0.0  # the policy target to the power ¼, renormalised (KataGo's methods)
     )
+    # Win, draw and loss on average over the searches of the next few, dozen and dozens of moves (KataGo's methods,
+    # "Short-term Value and Score Targets"); horizons by the size of the board, rl.records.SHORT_TERM_HORIZONS
+    short_term_value: Annotated[float, Field(ge=0)] = 0.0
 
 
 class NetConfig(Section):
