@@ -233,6 +233,7 @@ def _random_game(game: Game, rng: np.random.Generator) -> GameRecord:
         full=np.ones(length, bool),
         off_policy=np.zeros(length, bool),
         weights_version=np.zeros(length, np.int64),
+        surprise=np.full(length, np.nan, np.float32),
         outcome=0,
     )
 

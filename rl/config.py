@@ -80,6 +80,9 @@ class AuxiliaryConfig(Section):
     soft_policy: Annotated[float, Field(ge=0)] = (
         0.0  # the policy target to the power ¼, renormalised (KataGo's methods)
     )
+    # Win, draw and loss on average over the searches of the next few, dozen and dozens of moves (KataGo's methods,
+    # "Short-term Value and Score Targets"); horizons by the size of the board, rl.records.SHORT_TERM_HORIZONS
+    short_term_value: Annotated[float, Field(ge=0)] = 0.0
 
 
 class NetConfig(Section):
@@ -126,6 +129,9 @@ class ExperienceConfig(Section):
     max_rows: Positive = 1_000_000
     reuse: Annotated[float, Field(gt=0)] = 8.0  # at most this many trainings a new row
     outcome_weight: Fraction = 0.5  # value target = weight · outcome + (1 - weight) · searched root value
+    # This share of a game's rows goes to its moves by how far the search moved the network's policy, so that surprising
+    # positions are seen more often (KataGo's methods, "Policy Surprise Weighting", which takes 0.5).
+    surprise_weight: Fraction = 0.0
 
 
 class LearnerConfig(Section):

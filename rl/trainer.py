@@ -26,7 +26,8 @@ class Trainer:
         seed = int(np.random.SeedSequence(config.seed, spawn_key=(0,)).generate_state(1)[0])
         self.comebacks = Comebacks(self.game)
         self.busy_seconds = 0.0  # spent in updates so far
-        self.window = ReplayWindow(self.game, config.experience, seed, config.learner.symmetries)
+        short_term = config.net.auxiliary.short_term_value > 0
+        self.window = ReplayWindow(self.game, config.experience, seed, config.learner.symmetries, short_term)
 
     def add(self, games: list[GameRecord]) -> None:
         """Take finished games into the window."""

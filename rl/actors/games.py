@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ class Games(NamedTuple):
     full: np.ndarray  # [B, T] bool
     off_policy: np.ndarray  # [B, T] bool
     version: np.ndarray  # [B, T] int64
+    surprise: np.ndarray  # [B, T] float32
 
 
 class Habits(NamedTuple):
@@ -59,6 +61,7 @@ GamesType = types.NamedTuple(
         boolean[:, ::1],
         boolean[:, ::1],
         int64[:, ::1],
+        float32[:, ::1],
     ),
     Games,
 )
@@ -111,6 +114,16 @@ def draw_games(rules, habits, openings, budgets, variants, shares, stream, actio
 
 
 @njit(error_model="numpy")
+def divergence(policy, log_prior):
+    """KL(policy ‖ prior) in nats: how much the search has surprised the network."""
+    total = 0.0
+    for a in range(policy.shape[0]):
+        if policy[a] > 0.0:
+            total += policy[a] * (math.log(policy[a]) - log_prior[a])
+    return max(0.0, total)  # rounding
+
+
+@njit(error_model="numpy")
 def play_found(tree, lanes, b, knobs, games, habits, stream, version, play, policy, q, wdl):
     """Play the move that the lane's ended search found, or a random one, and note it; returns the move."""
     action = decide(tree, lanes, b, knobs, policy, q, wdl)
@@ -139,6 +152,8 @@ def play_found(tree, lanes, b, knobs, games, habits, stream, version, play, poli
     games.full[b, ply] = lanes.budget[b] == habits.full_simulations
     games.off_policy[b, ply] = off_policy
     games.version[b, ply] = version
+    # A win at once is seen before the network is asked (lookahead), and the prior is then only a placeholder.
+    games.surprise[b, ply] = divergence(policy, tree.log_prior[b, 0]) if lanes.done[b] > 0 else np.nan
     games.length[b] += 1
     play(games.state[b], action)
     return action

@@ -61,6 +61,7 @@ class SelfPlay:
             full=np.zeros((games, length), bool),
             off_policy=np.zeros((games, length), bool),
             version=np.zeros((games, length), np.int64),
+            surprise=np.full((games, length), np.nan, np.float32),
         )
         self.variants = game.starts()
         self.handles = handle_of(self.flight, GamesType), handle_of(self.habits, HabitsType)
@@ -126,6 +127,7 @@ class SelfPlay:
             full=flight.full[lane, moves].copy(),
             off_policy=flight.off_policy[lane, moves].copy(),
             weights_version=flight.version[lane, moves].copy(),
+            surprise=flight.surprise[lane, moves].copy(),
             outcome=outcome(flight.state[lane]),
         )
 

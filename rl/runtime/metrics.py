@@ -48,6 +48,7 @@ METRICS: dict[str, Metric] = {
     "learner/score_loss": Metric("", "Huber loss of the final margin, in units of 10 points (auxiliary head)"),
     "learner/reply_loss": Metric("nats", "cross-entropy of the move that followed (auxiliary head)"),
     "learner/soft_policy_loss": Metric("nats", "cross-entropy to the softened policy target (auxiliary head)"),
+    "learner/short_term_value_loss": Metric("nats", "cross-entropy of the next searches' values (auxiliary head)"),
     "learner/gradient_norm": Metric("", "Euclidean norm of the gradient before clipping"),
     "learner/learning_rate": Metric("", "step size of the optimizer"),
     "learner/lag_mean": Metric("updates", "learner's version − version that played the row, mean over trained rows"),

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rl.config import Config
+from rl.config import Config, NetConfig
 from rl.learner import learning_rate
+from rl.runtime.metrics import METRICS
 from rl.trainer import Trainer
 from tests.rl.small import MLP, random_records, small_config
 
@@ -107,6 +108,16 @@ def test_measures_are_means_over_the_steps_and_the_lag_its_maximum() -> None:
         elif name != "learner/rows_per_second":
             assert value == pytest.approx(np.mean([step[name] for step in steps]))
     assert means["learner/loss"] > 0
+
+
+def test_a_head_with_a_weight_gets_its_targets() -> None:
+    net = {"encoder": MLP, "auxiliary": {"short_term_value": 0.5}}
+    ours = Trainer(config().model_copy(update={"net": NetConfig.model_validate(net)}), device="cpu")
+    ours.add(random_records(ours.game, 20, seed=0))
+    measures = ours.train(1, 0.0)
+    assert measures["learner/short_term_value_loss"] > 0.5
+    assert "learner/short_term_value_loss" in METRICS
+    assert trainer().window.short_term is False
 
 
 def test_rows_are_turned_around_only_where_the_config_says_so() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.game import ONGOING, PLY, STATUS, TO_MOVE, Game, outcome
+from envs.game import DRAW, ONGOING, PLY, STATUS, TO_MOVE, Game, outcome
 from rl.actors import SelfPlay
 from rl.config import SearchConfig
 from rl.experience.targets import replay
@@ -104,6 +104,7 @@ def test_records_replay_to_their_outcome(game: Game, search: dict[str, Any]) -> 
             "full": (length,),
             "off_policy": (length,),
             "weights_version": (length,),
+            "surprise": (length,),
             "outcome": (),
         }
         np.testing.assert_allclose(record.policy.sum(1), 1, atol=1e-5)
@@ -219,7 +220,22 @@ def test_what_the_search_found_is_recorded() -> None:
         assert (record.policy[t] == again.policy[i]).all()
         assert (record.wdl[t] == again.wdl[i]).all()
         assert record.proven[t] == again.proven[i]
+        pairs = [(p, q) for p, q in zip(again.policy[i].tolist(), again.prior[i].tolist()) if p > 0]
+        divergence = sum(p * math.log(p / q) for p, q in pairs)
+        assert record.surprise[t] == pytest.approx(divergence, rel=1e-4, abs=1e-5)
     assert (again.policy != again.prior).any() and (again.proven > 0).any()
+
+
+def test_a_win_that_needs_no_network_surprises_nobody() -> None:
+    # The rules alone find it (lookahead), so that there is no network's policy to compare with.
+    records = selfplay(search={"lookahead": True}, random_opening_plies=5).play(Fake(TOE), moves=800).games
+    unknown = 0
+    for record in records:
+        for state, surprise in zip(replay(TOE, record), record.surprise):
+            after = [TOE.after(state, int(a)) for a in np.flatnonzero(TOE.legal_mask(state))]
+            assert np.isnan(surprise) == any(s[STATUS] not in (ONGOING, DRAW) for s in after)
+            unknown += np.isnan(surprise)
+    assert 50 < unknown < sum(len(record.actions) for record in records) - 50
 
 
 def test_sampled_plies_are_drawn_from_the_improved_policy() -> None:
