@@ -118,6 +118,10 @@ class SelfPlayConfig(Section):
     sampled_plies: Annotated[int, Field(ge=0)] = 0  # opening plies whose move is drawn from the improved policy
     random_opening_plies: Annotated[int, Field(ge=0)] = 0  # games start after 0 to this many random moves,
     random_openings: Fraction = 1.0  # this share of them; the others from the initial position
+    # Once four searches in a row gave a side a value beyond this, only this share of the full searches is made: what is
+    # left of a decided game teaches little (KataGo, Wu 2019, appendix D, reduces visits there). 1: never.
+    decided_value: Fraction = 1.0
+    decided_searches: Fraction = 0.1
     random_move: Fraction = 0.0  # chance that a searched move is replaced by a random one, for diverse positions
 
 
