@@ -118,6 +118,9 @@ class SelfPlayConfig(Section):
     sampled_plies: Annotated[int, Field(ge=0)] = 0  # opening plies whose move is drawn from the improved policy
     random_opening_plies: Annotated[int, Field(ge=0)] = 0  # games start after 0 to this many random moves,
     random_openings: Fraction = 1.0  # this share of them; the others from the initial position
+    # This share of games begins at a position that one of the actor's last 1,000 games came by (Go-Exploit, Trudeau and
+    # Bowling 2023), whatever the openings above; it is 0 until the first game has ended, also after a resume in async.
+    stored_starts: Fraction = 0.0
     random_move: Fraction = 0.0  # chance that a searched move is replaced by a random one, for diverse positions
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from envs.game import Game, outcome
+from rl.actors.archive import Archive
 from rl.actors.games import Games, GamesType, Habits, HabitsType, advance, draw_games
 from rl.config import Config
 from rl.records import Evaluation, GameRecord, SelfPlayReport, Tensors
@@ -46,7 +47,7 @@ class SelfPlay:
             random_openings=play.random_openings,
         )
         budget = max(search.simulations, play.fast_simulations)
-        search_seed, own_seed = np.random.SeedSequence(seed).spawn(2)
+        search_seed, own_seed, archive_seed = np.random.SeedSequence(seed).spawn(3)
         self.search = Search(game, search, games, search_seed.generate_state(1)[0], max_simulations=budget)
         self.stream = own_seed.generate_state(1, np.uint64)
         length, actions = game.max_moves, game.num_actions
@@ -63,6 +64,7 @@ class SelfPlay:
             version=np.zeros((games, length), np.int64),
             surprise=np.full((games, length), np.nan, np.float32),
         )
+        self.archive = Archive(game, archive_seed) if play.stored_starts > 0 else None
         self.variants = game.starts()
         self.handles = handle_of(self.flight, GamesType), handle_of(self.habits, HabitsType)
         self._open(np.arange(games))
@@ -102,15 +104,24 @@ class SelfPlay:
             if waiting == self.games:
                 return search.lane.planes, played
             over = np.flatnonzero(search.lane.phase == IDLE)
-            ended += [self._record(int(lane)) for lane in over]
+            records = [self._record(int(lane)) for lane in over]
+            if self.archive is not None:
+                for record in records:
+                    self.archive.add(record)
+            ended += records
             self._open(over)
 
     def _open(self, lanes: np.ndarray) -> None:
-        """New games, a share of them up to ``random_opening_plies`` random moves away from the start of a variant."""
+        """New games, a share of them up to ``random_opening_plies`` random moves away from the start of a variant.
+
+        Another share begins at positions of earlier games (``stored_starts``).
+        """
         openings = np.empty((len(lanes), self.game.state_size), np.int64)
         budgets = np.empty(len(lanes), np.int32)
         rules, habits = self.search.handles[0], self.handles[1]
         draw_games(rules, habits, openings, budgets, *self.variants, self.stream, self.game.num_actions)
+        if self.archive is not None:
+            self.archive.put(openings, self.config.selfplay.stored_starts)
         self.flight.state[lanes] = self.flight.start[lanes] = openings
         self.flight.length[lanes] = 0
         self.search.start(lanes, openings, budgets, explore=True)
@@ -147,4 +158,6 @@ class SelfPlay:
 
     def _arrays(self) -> Tensors:
         own = self.flight._asdict() | {"stream": self.stream}
+        if self.archive is not None:
+            own |= {f"archive.{name}": array for name, array in self.archive.arrays().items()}
         return own | {f"search.{name}": array for name, array in self.search.arrays().items()}
