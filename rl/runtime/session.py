@@ -191,7 +191,7 @@ class Stretch:
     """What happened between two rows of metrics."""
 
     def __init__(self) -> None:
-        self.moves = self.evaluations = 0
+        self.moves = self.evaluations = self.simulations = 0
         self.seconds = self.inside = self.busy = 0.0
         self.totals: dict[str, float] = defaultdict(float)
         self.measures: list[dict[str, float]] = []
@@ -199,6 +199,7 @@ class Stretch:
     def add(self, report: SelfPlayReport) -> None:
         self.moves += report.moves
         self.evaluations += report.evaluations
+        self.simulations = report.simulations
         self.seconds += report.seconds
         self.inside += report.evaluator_seconds
 
@@ -218,6 +219,7 @@ class Stretch:
                 "selfplay/games_per_second": self.totals["games"] / elapsed,
                 "selfplay/evaluations_per_second": self.evaluations / elapsed,
                 "selfplay/moves_per_second": self.moves / elapsed,
+                "selfplay/simulations": self.simulations,
                 "selfplay/evaluator_share": self.inside / self.seconds,
             }
         if games := self.totals["games"]:
