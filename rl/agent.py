@@ -97,16 +97,17 @@ class Agent:
             raise AgentError(f"agent {name!r}: {error}") from error
         self.name, self.weights, self.config, self.info = name, weights, config, info
         self.device = device
-        self._evaluators: dict[int, Evaluator] = {}
+        self._evaluators: dict[tuple[int, float], Evaluator] = {}
         self._search: Search | None = None
 
-    def evaluator(self, batch_size: int) -> Evaluator:
+    def evaluator(self, batch_size: int, score_utility: float = 0.0) -> Evaluator:
         """The network for batches of up to ``batch_size`` positions; one is kept for each size.
 
-        Raises AgentError when the weights do not fit the network that the configuration describes, or when the
-        device does not exist.
+        ``score_utility``: share of the score in its values, see ``nets.formats.Answer``. Raises AgentError when the
+        weights do not fit the network that the configuration describes, or when the device does not exist.
         """
-        if batch_size not in self._evaluators:
+        key = batch_size, score_utility
+        if key not in self._evaluators:
             from rl.inference import EXACT, Evaluator
 
             # A format pinned for the training machine may not exist here. One position at a time gains little from
@@ -117,13 +118,19 @@ class Agent:
             inference = self.config.inference.model_copy(update={"compile": compile})
             try:
                 evaluator = Evaluator(
-                    self.config.net, self.game, inference, batch_size, device=self.device, format=format
+                    self.config.net,
+                    self.game,
+                    inference,
+                    batch_size,
+                    device=self.device,
+                    format=format,
+                    score_utility=score_utility,
                 )
                 evaluator.load(self.weights)
             except ValueError as error:
                 raise AgentError(f"agent {self.name!r} ({self.game.env_id}): {error}") from error
-            self._evaluators[batch_size] = evaluator
-        return self._evaluators[batch_size]
+            self._evaluators[key] = evaluator
+        return self._evaluators[key]
 
     def network(self) -> PolicyValueNet:
         """The torch network with these weights, on the CPU, in evaluation mode; AgentError when they do not fit."""

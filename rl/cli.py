@@ -191,15 +191,23 @@ def evaluate(
 def play(
     agent: AgentArgument,
     simulations: Simulations = None,
+    seconds: Annotated[float | None, typer.Option(help="Time of the agent for a move, instead of simulations.")] = None,
+    level: Annotated[int | None, typer.Option(help="Limit its strength, from 1 (weakest) to 10.")] = None,
+    friendly: Annotated[bool, typer.Option("--friendly", help="Pass when all is decided, as people do.")] = False,
     second: Annotated[bool, typer.Option("--second", help="The agent moves first.")] = False,
     device: Device = "auto",
 ) -> None:
     """Play against an agent in the terminal."""
     loaded = load_agent(agent, device)
+    from rl.play.engine import Engine
     from rl.play.terminal import play as run
 
+    with user_input():
+        engine = Engine(loaded, simulations=simulations, seconds=seconds, level=level, friendly=friendly)
     with while_running():
-        run(loaded, simulations, human_first=not second)
+        if seconds is not None:
+            engine.warm_up()
+        run(engine, human_first=not second)
 
 
 @app.command()

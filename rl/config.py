@@ -128,6 +128,10 @@ class SelfPlayConfig(Section):
     # This share of games begins at a position that one of the actor's last 1,000 games came by (Go-Exploit, Trudeau and
     # Bowling 2023), whatever the openings above; it is 0 until the first game has ended, also after a resume in async.
     stored_starts: Fraction = 0.0
+    # Once four searches in a row gave a side a value beyond this, only this share of the full searches is made: what is
+    # left of a decided game teaches little (KataGo, Wu 2019, appendix D, reduces visits there). 1: never.
+    decided_value: Fraction = 1.0
+    decided_searches: Fraction = 0.1
     random_move: Fraction = 0.0  # chance that a searched move is replaced by a random one, for diverse positions
 
 
@@ -145,6 +149,7 @@ class ExperienceConfig(Section):
 
 
 class LearnerConfig(Section):
+    start_from: str | None = None  # an agent whose weights a new run begins with: for another board, or other options
     batch_size: Positive = 512
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3

@@ -18,7 +18,7 @@ import torch
 from envs.game import ONGOING, STATUS, Game
 from rl.config import InferenceConfig, NetConfig
 from rl.nets import build
-from rl.nets.formats import EXACT, Runner, formats
+from rl.nets.formats import EXACT, Format, Runner, formats
 from rl.records import Evaluation, Tensors, Weights
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,8 @@ class Evaluator:
         seconds, evaluations: accumulated over calls.
 
     ``device`` is auto, cpu or cuda; ``threads`` sets torch's (the process's) if given; ``format`` overrides the
-    config's. Raises ValueError for a format or a device that does not exist here.
+    config's; ``score_utility`` is explained at ``nets.formats.Answer``. Raises ValueError for a format or a device that
+    does not exist here, and for a score utility without a score head.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Evaluator:
         *,
         threads: int | None = None,
         format: str | None = None,
+        score_utility: float = 0.0,
     ):
         if threads is not None:
             torch.set_num_threads(threads)
@@ -64,6 +66,9 @@ class Evaluator:
         self.device = _device(device)
         with torch.random.fork_rng(devices=[]):  # the initial weights are never used: leave the caller's draws alone
             self._net = build(net_config, game).requires_grad_(False).eval()
+        if score_utility and "score" not in self._net.auxiliary:
+            raise ValueError("a score utility needs a network with a score head: net.auxiliary.score above 0")
+        self._score_utility = score_utility
         self._state = self._net.state_dict()
         self._formats = {f.name: f for f in formats(self._net, self.device)}
         self.format = format or config.format
@@ -136,7 +141,7 @@ class Evaluator:
     def gap(self) -> float:
         """Largest difference to float32 in any policy or wdl probability, over random positions, now."""
         planes, legal = random_positions(self.game, CHECK_ROWS)
-        return _gap(self._loaded(), Runner(EXACT, self._net, self.device), planes, legal, self.batch_size)
+        return _gap(self._loaded(), self._new_runner(EXACT), planes, legal, self.batch_size)
 
     def _loaded(self) -> Runner:
         if self._runner is None:
@@ -163,7 +168,7 @@ class Evaluator:
             return
         planes, legal = random_positions(self.game, self.batch_size)
         eager = [f for f in self._formats.values() if not f.compiled]
-        runners = {f.name: Runner(f, self._net, self.device) for f in eager}
+        runners = {f.name: self._new_runner(f) for f in eager}
         timings, gaps = self._measure(runners, planes, legal)
         if self.config.compile:
             self._try_compiled(timings, gaps, runners, planes, legal)
@@ -194,7 +199,7 @@ class Evaluator:
             log.warning("inference.compile is on, but there is no compiler here: not tried")
             return
         try:
-            runner = Runner(fmt, self._net, self.device)
+            runner = self._new_runner(fmt)
             pair, pair_gaps = self._measure({eager: runners[eager], fmt.name: runner}, planes, legal)
         except RuntimeError as error:  # what torch raises for a compiler that is broken or lacks its headers
             log.warning("torch.compile failed, %s is not used: %s", fmt.name, str(error).splitlines()[0])
@@ -218,7 +223,7 @@ class Evaluator:
                 _timed(runner, few)  # the first call compiles, plans and allocates
             scout = {name: min(_timed(runner, few), _timed(runner, few)) for name, runner in runners.items()}
             alive = [name for name, seconds in scout.items() if seconds <= SCOUT_LIMIT * min(scout.values())]
-            exact = Runner(EXACT, self._net, self.device)
+            exact = self._new_runner(EXACT)
             check = (planes[:CHECK_ROWS], legal[:CHECK_ROWS], self.batch_size)
             gaps = {name: _gap(runners[name], exact, *check) for name in alive}
             alive = [name for name in alive if gaps[name] <= self.config.tolerance]
@@ -251,9 +256,12 @@ class Evaluator:
             self._use(slower[0] if slower else EXACT.name)
             log.warning("%s: %s from now on", strayed, self.format)
 
+    def _new_runner(self, fmt: Format) -> Runner:
+        return Runner(fmt, self._net, self.device, self._score_utility)
+
     def _use(self, name: str) -> None:
         self.format = name
-        self._runner = Runner(self._formats[name], self._net, self.device)
+        self._runner = self._new_runner(self._formats[name])
 
 
 class _Staging:

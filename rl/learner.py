@@ -78,6 +78,16 @@ class Learner:
         self._average()
         return named | {"learning_rate": rate, "lag_mean": float(lag.mean()), "lag_max": float(lag.max())}
 
+    def begin_with(self, weights: Weights) -> None:
+        """Begin with the weights of another agent. Raises ValueError when they do not fit the network."""
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in weights.tensors.items()}
+        try:
+            self.net.load_state_dict(tensors)
+        except RuntimeError as error:
+            raise ValueError(" ".join(str(error).split())) from error
+        for name, value in self.net.state_dict().items():
+            self.average[name].copy_(value)
+
     def weights(self) -> Weights:
         """The averaged weights (or the plain ones without averaging), as version ``step``."""
         return Weights(self.step, {name: tensor.cpu().numpy().copy() for name, tensor in self.average.items()})

@@ -12,7 +12,7 @@ import numpy as np
 
 import envs
 from rl.config import Config
-from rl.experience import ReplayWindow
+from rl.experience import Comebacks, ReplayWindow
 from rl.learner import Learner
 from rl.records import GameRecord, Tensors, Weights
 
@@ -25,6 +25,7 @@ class Trainer:
         self.game = envs.make(config.env, **config.env_options)
         self.learner = Learner(self.game, config, device)
         seed = int(np.random.SeedSequence(config.seed, spawn_key=(0,)).generate_state(1)[0])
+        self.comebacks = Comebacks(self.game)
         self.busy_seconds = 0.0  # spent in updates so far
         short_term = config.net.auxiliary.short_term_value > 0
         self.window = ReplayWindow(self.game, config.experience, seed, config.learner.symmetries, short_term)
@@ -32,6 +33,8 @@ class Trainer:
     def add(self, games: list[GameRecord]) -> None:
         """Take finished games into the window."""
         self.window.add(games)
+        for game in games:
+            self.comebacks.add(game)
 
     def steps_allowed(self) -> int:
         """Updates that the reuse rule and the run's budget of learner steps permit now."""
@@ -85,13 +88,19 @@ class Trainer:
         """Everything to continue from: named parts of arrays, and a JSON-able rest."""
         learner, learner_state = self.learner.state_dict()
         window, window_state = self.window.state_dict()
-        return {"learner": learner, "experience": window}, {"learner": learner_state, "experience": window_state}
+        comebacks = {"lows": list(self.comebacks.lows), "resign_below": self.comebacks.resign_below}
+        rest = {"learner": learner_state, "experience": window_state, "comebacks": comebacks}
+        return {"learner": learner, "experience": window}, rest
 
-    def begin_with(self, experience: Tensors, state: dict) -> None:
-        """Begin with another run's window, as ``state`` gave it."""
-        self.window.begin_with(experience, state)
+    def begin_with(self, weights: Weights | None, window: tuple[Tensors, dict] | None) -> None:
+        """Begin a new run with another agent's weights, or another run's window as ``state`` gave it, or both."""
+        if weights is not None:
+            self.learner.begin_with(weights)
+        if window is not None:
+            self.window.begin_with(*window)
 
     def restore(self, parts: Parts, state: dict) -> None:
         """Restore what ``state`` gave."""
         self.learner.load_state_dict(parts["learner"], state["learner"])
         self.window.load_state_dict(parts["experience"], state["experience"])
+        self.comebacks.lows.extend(state.get("comebacks", {"lows": []})["lows"])

@@ -20,6 +20,9 @@ from rl.search.tree import DONE, IDLE, view_knobs, view_lanes, view_tree
 COMPILED_IN = "945c58720f60ddd6"
 
 
+DECIDED_MOVES = 4  # searches in a row, of both sides, that must agree before a game counts as decided
+
+
 class Games(NamedTuple):
     """One row a game in flight; the first ``length[b]`` entries of the move axis are filled."""
 
@@ -48,6 +51,8 @@ class Habits(NamedTuple):
     reuse_tree: int
     random_opening_plies: int
     random_openings: float
+    decided_value: float
+    decided_searches: float
 
 
 GamesType = types.NamedTuple(
@@ -68,7 +73,7 @@ GamesType = types.NamedTuple(
     Games,
 )
 view_games = viewer(GamesType)
-HabitsType = types.NamedTuple((int64, int64, float64, int64, float64, int64, int64, float64), Habits)
+HabitsType = types.NamedTuple((int64, int64, float64, int64, float64, int64, int64, float64, float64, float64), Habits)
 view_habits = viewer(HabitsType)
 
 
@@ -90,10 +95,30 @@ def draw_by(stream, weights):
 
 
 @njit(error_model="numpy")
-def draw_budget(stream, habits):
-    """Playout-cap randomisation (Wu 2019, §3.1)."""
-    full = draw_uniform(stream) < habits.full_search_fraction
-    return habits.full_simulations if full else habits.fast_simulations
+def draw_budget(stream, habits, decided):
+    """Playout-cap randomisation (Wu 2019, §3.1), with fewer full searches where the game is decided."""
+    share = habits.full_search_fraction
+    if decided:
+        share *= habits.decided_searches
+    return habits.full_simulations if draw_uniform(stream) < share else habits.fast_simulations
+
+
+@njit(error_model="numpy")
+def is_decided(games, b, habits):
+    """Whether the last ``DECIDED_MOVES`` searches all gave the same side a value beyond ``decided_value``.
+
+    Of two moves in a row, one is the winner's: in a game whose sides do not alternate, nothing is ever decided.
+    """
+    moves = games.length[b]
+    if moves < DECIDED_MOVES or habits.decided_value >= 1.0:
+        return False
+    later = np.float32(0.0)
+    for t in range(moves - 1, moves - 1 - DECIDED_MOVES, -1):
+        value = games.wdl[b, t, 0] - games.wdl[b, t, 2]
+        if abs(value) < habits.decided_value or value * later > 0.0:
+            return False
+        later = value
+    return True
 
 
 @njit(
@@ -112,7 +137,7 @@ def draw_games(rules, habits, openings, budgets, variants, shares, stream, actio
     for i in range(openings.shape[0]):
         if draw_uniform(stream) >= habits.random_openings:
             openings[i] = starts[i]
-        budgets[i] = draw_budget(stream, habits)
+        budgets[i] = draw_budget(stream, habits, False)
 
 
 @njit(error_model="numpy")
@@ -208,7 +233,7 @@ def advance(rules, tree, lanes, knobs, games, habits, points, stream, version, a
             if state[STATUS] != ONGOING:
                 break
             kept = habits.reuse_tree == 1 and keep_subtree(tree, lanes, b, action, moved)
-            budget = draw_budget(stream, habits)
+            budget = draw_budget(stream, habits, is_decided(games, b, habits))
             games.full_search[b] = budget == habits.full_simulations
             begin(tree, lanes, b, knobs, rules, state, kept, budget, True, stream, mask, scratch, counts)
     return waiting, played

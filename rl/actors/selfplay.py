@@ -45,6 +45,8 @@ class SelfPlay:
             reuse_tree=int(search.reuse_tree),
             random_opening_plies=play.random_opening_plies,
             random_openings=play.random_openings,
+            decided_value=play.decided_value,
+            decided_searches=play.decided_searches,
         )
         largest = max(search.simulations, play.fast_simulations)
         search_seed, own_seed, archive_seed = np.random.SeedSequence(seed).spawn(3)

@@ -1,5 +1,6 @@
 """Experience: finished games become targets, targets become a window that the learner samples from."""
 
+from rl.experience.comebacks import Comebacks
 from rl.experience.window import ReplayWindow
 
-__all__ = ["ReplayWindow"]
+__all__ = ["Comebacks", "ReplayWindow"]

@@ -40,15 +40,29 @@ EXACT = Format("float32", channels_last=False)
 
 
 class Answer(nn.Module):
-    """A network in a format from float32 planes [n, C, H, W] to float32 logits [n, A] and wdl probabilities [n, 3]."""
+    """A network in a format from float32 planes [n, C, H, W] to float32 logits [n, A] and wdl probabilities [n, 3].
 
-    def __init__(self, net: nn.Module, fmt: Format):
+    ``score_utility``: this share of the value is made of the score head's lead, as its tanh, so that among moves that
+    win (or lose) alike the better score is preferred (Wu 2019, §4.1 and appendix B: score utility).
+    """
+
+    def __init__(self, net: nn.Module, fmt: Format, score_utility: float = 0.0):
         super().__init__()
         self.net, self.dtype, self.memory_format = net, DTYPES[fmt.dtype], fmt.memory_format
+        self.score_utility = score_utility
 
     def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits, wdl = self.net(planes.to(self.dtype, memory_format=self.memory_format))
-        return logits.float(), wdl.float().softmax(1)
+        planes = planes.to(self.dtype, memory_format=self.memory_format)
+        if not self.score_utility:
+            logits, wdl = self.net(planes)
+            return logits.float(), wdl.float().softmax(1)
+        logits, wdl, extra = self.net.all_heads(planes)  # type: ignore[operator]  # a PolicyValueNet has it
+        wdl = wdl.float().softmax(1)
+        value = wdl[:, 0] - wdl[:, 2]
+        shift = 0.5 * self.score_utility * (extra["score"].float().tanh() - value)
+        win, loss = (wdl[:, 0] + shift).clamp(min=0), (wdl[:, 2] - shift).clamp(min=0)
+        shifted = torch.stack((win, wdl[:, 1], loss), 1)
+        return logits.float(), shifted / shifted.sum(1, keepdim=True)
 
 
 class Runner:
@@ -57,14 +71,14 @@ class Runner:
     ``answer`` is an Answer; ``bare`` is the network alone, for planes that ``convert`` has made: a benchmark's ceiling.
     """
 
-    def __init__(self, fmt: Format, net: nn.Module, device: torch.device):
+    def __init__(self, fmt: Format, net: nn.Module, device: torch.device, score_utility: float = 0.0):
         self.format = fmt
         self.device = device
         form = fold(net) if fmt.folded else copy.deepcopy(net).eval()
         form = form.requires_grad_(False).to(device, DTYPES[fmt.dtype])
         self.net = form.to(memory_format=fmt.memory_format)  # type: ignore[call-overload]  # missing in torch's stubs
         self.bare: Callable[..., Any] = self.net
-        self.answer: Callable[..., Any] = Answer(self.net, fmt)
+        self.answer: Callable[..., Any] = Answer(self.net, fmt, score_utility)
         if fmt.compiled:  # at the first call; static shapes: the evaluator pads to its batch size
             self.bare, self.answer = (torch.compile(m, dynamic=False) for m in (self.bare, self.answer))
 

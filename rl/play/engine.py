@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,13 +18,18 @@ from envs.game import ONGOING, STATUS, TO_MOVE
 from rl.agent import Agent, Analysis, analysis
 from rl.search import Search
 
+if TYPE_CHECKING:
+    from rl.inference import Evaluator
+
 RESIGN = -1
 TREE_BYTES = 512 * 2**20  # of memory for one search tree, at most
 MOST_SIMULATIONS = 100_000
 LEAVES = (1, 2, 4, 8, 16, 32)  # leaves in a batch that are tried
 LEAF_SHARE = 24  # simulations of a search for each leaf in a batch, at least: fewer would choose too blindly
+AVERAGED_ROOT = 100  # simulations from which on the root's evaluation is averaged over the board's symmetries
 GAIN = 1.15  # more leaves must bring this factor of speed
 MARGIN = 0.05  # of a time limit, left for what comes after the search
+SCORE_UTILITY = 0.1  # share of the score in the value: enough to prefer the larger win among sure ones
 SETTLED = 0.9  # ownership from which on a point counts as decided
 
 
@@ -80,15 +85,18 @@ class Engine:
         self.strength = LEVELS.get(level) if level is not None else None
         self.friendly = friendly
         self._random = np.random.default_rng(seed)
+        self.agent = agent
+        self._speed: tuple[int, float] | None = None  # how many leaves at once are best, and evaluations/s with them
         self._use(agent)
 
     def _use(self, agent: Agent) -> None:
+        if self.agent is not agent:
+            self._speed = None
         self.agent, self.game = agent, agent.game
         self.moves: list[int] = []
         self._states = [self.game.initial_state()]
         self._search: Search | None = None
         self._root: list[int] = []  # the moves before the search's root
-        self._leaves: tuple[int, float] | None = None  # how many at once are best, and evaluations/s with them
 
     @property
     def state(self) -> np.ndarray:
@@ -96,8 +104,22 @@ class Engine:
         return self._states[-1]
 
     @property
+    def limits(self) -> str:
+        """What limits the agent's moves, for people."""
+        if self.strength is None and self.seconds is not None:
+            return f"{self.seconds:g} seconds a move"
+        budget = self.agent.config.search.simulations if self.simulations is None else self.simulations
+        budget = budget if self.strength is None else self.strength.simulations
+        return f"{budget} simulations a move" if budget else "the network alone"
+
+    @property
     def over(self) -> bool:
         return bool(self.state[STATUS] != ONGOING)
+
+    def warm_up(self) -> None:
+        """Do now what the first move would wait for: compile, and measure the network's speed on this machine."""
+        self._measured()
+        self.choose(simulations=2 * LEAF_SHARE)
 
     def new_game(self, **options: Any) -> None:
         """Begin anew; ``options`` are those of the environment: size (another board), komi ...
@@ -178,10 +200,10 @@ class Engine:
             simulations = self.agent.config.search.simulations
         if simulations == 0:
             return self.agent.analyse_state(self.state, 0)
-        deadline = None if seconds is None else time.monotonic() + seconds * (1 - MARGIN)
         if simulations is None:
             assert seconds is not None
             simulations = max(1, int(self._measured()[1] * seconds))
+        deadline = None if seconds is None else time.monotonic() + seconds * (1 - MARGIN)
         kind = self.agent.config.search.kind
         search = self._rooted(min(simulations, self._most()), kind, unlimited=deadline is not None)
         while self._step(search):
@@ -192,11 +214,15 @@ class Engine:
 
     def _rooted(self, simulations: int, kind: str, unlimited: bool) -> Search:
         """A search of the position of now, begun: on in the old tree where it contains the position."""
-        config = self.agent.config.search.model_copy(update={"reuse_tree": True, "kind": kind})
-        leaves = max(n for n in LEAVES if n == 1 or n <= min(self._measured()[0], simulations // LEAF_SHARE))
+        averaged = simulations >= AVERAGED_ROOT
+        knobs = {"reuse_tree": True, "kind": kind, "root_symmetries": averaged}
+        config = self.agent.config.search.model_copy(update=knobs)
+        leaves = (
+            1 if simulations < 2 * LEAF_SHARE else min(self._measured()[0], _power_of_two(simulations // LEAF_SHARE))
+        )
         search = self._search
         fits = search is not None and search.max_simulations >= simulations and search.leaves == leaves
-        if search is None or not fits or search.config.kind != kind:
+        if search is None or not fits or search.config != config:
             room = self._most() if unlimited else simulations
             search = self._search = Search(self.game, config, 1, 0, max_simulations=room, leaves=leaves)
             search.start(np.zeros(1, np.int64), self.state[None], simulations)
@@ -225,8 +251,11 @@ class Engine:
         planes = search.select()
         if not len(planes):
             return False
-        search.update(self.agent.evaluator(search.leaves)(planes))
+        search.update(self._evaluator(search.leaves)(planes))
         return True
+
+    def _evaluator(self, leaves: int) -> Evaluator:
+        return self.agent.evaluator(leaves, SCORE_UTILITY if self.agent.config.net.auxiliary.score else 0.0)
 
     def _peek(self, search: Search) -> Analysis:
         done = int(search.lane.done[0])
@@ -239,10 +268,10 @@ class Engine:
 
     def _measured(self) -> tuple[int, float]:
         """How many leaves at once are best on this machine, and evaluations/s with them."""
-        if self._leaves is None:
+        if self._speed is None:
             best, best_speed = 1, 0.0
             for leaves in LEAVES:
-                evaluate = self.agent.evaluator(leaves)
+                evaluate = self._evaluator(leaves)
                 planes = np.repeat(self.game.encode(self.state[None]), leaves, 0)
                 evaluate(planes)
                 calls, started = 0, time.perf_counter()
@@ -252,8 +281,8 @@ class Engine:
                 speed = calls * leaves / spent
                 if speed > GAIN * best_speed:
                     best, best_speed = leaves, speed
-            self._leaves = best, best_speed
-        return self._leaves
+            self._speed = best, best_speed
+        return self._speed
 
     # Ending a game
 
@@ -269,3 +298,8 @@ class Engine:
             return False
         owners = self.ownership()
         return owners is not None and bool((np.abs(owners) > SETTLED).all())
+
+
+def _power_of_two(number: int) -> int:
+    """The largest one up to ``number``."""
+    return 1 << (number.bit_length() - 1)

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from envs.game import DRAW, FIRST_WON, ONGOING, STATUS, TO_MOVE, Game
-from rl.agent import Agent, Analysis
+from envs.game import DRAW, FIRST_WON, STATUS, TO_MOVE, Game
+from rl.agent import Analysis
+from rl.play.engine import RESIGN, Choice, Engine
 
 STONES = {"X": ("●", "bold yellow"), "O": ("○", "bold red")}  # different without colour too
 MARK = re.compile(r"(?<!\S)[XO.](?!\S)")
@@ -27,51 +28,58 @@ HELP = "Type a move, or: undo, hint, new (game), swap (seats), help, quit."
 
 @dataclass
 class Session:
-    """A person against an agent: the moves so far and who sits where. No input or output in here."""
+    """A person against an agent: who sits where, and whether the agent has given up. No input or output in here."""
 
-    agent: Agent
-    simulations: int | None
+    engine: Engine
     human_first: bool = True
-    moves: list[int] = field(default_factory=list)
+    resigned: bool = False
 
     @property
     def game(self) -> Game:
-        return self.agent.game
+        return self.engine.game
 
     @property
-    def state(self) -> np.ndarray:
-        return self.game.replay(self.moves)
+    def over(self) -> bool:
+        return self.resigned or self.engine.over
 
     @property
     def human_to_move(self) -> bool:
-        return (self.state[TO_MOVE] == 0) == self.human_first
+        return bool((self.engine.state[TO_MOVE] == 0) == self.human_first)
 
     def play(self, text: str) -> None:
         """The person's move by its name. Raises ValueError when there is no such move or it is illegal."""
         names = [name.lower() for name in self.game.action_names]
         if text.lower() not in names:
-            legal = ", ".join(self.game.action_names[int(a)] for a in np.flatnonzero(self.game.legal_mask(self.state)))
+            mask = self.game.legal_mask(self.engine.state)
+            legal = ", ".join(self.game.action_names[int(a)] for a in np.flatnonzero(mask))
             raise ValueError(f"{text!r} is neither a move nor a command; legal moves are: {legal}")
-        action = names.index(text.lower())
-        self.game.after(self.state, action)
-        self.moves.append(action)
+        self.engine.play(names.index(text.lower()))
 
-    def reply(self) -> Analysis:
-        """The agent moves; what it thought comes back."""
-        answer = self.agent.analyse(self.moves, self.simulations)
-        self.moves.append(answer.action)
-        return answer
+    def reply(self) -> Choice:
+        """The agent moves or resigns; what it thought comes back."""
+        choice = self.engine.choose()
+        self.resigned = choice.action == RESIGN
+        if not self.resigned:
+            self.engine.play(choice.action)
+        return choice
 
     def undo(self) -> bool:
         """Back to the person's last choice; False when there is none to take back."""
-        mine = [ply for ply in range(len(self.moves)) if self._mover(ply) == (0 if self.human_first else 1)]
+        engine = self.engine
+        mine = [ply for ply in range(len(engine.moves)) if self._mover(ply) == (0 if self.human_first else 1)]
         if not mine:
             return False
-        del self.moves[mine[-1] :]
+        self.resigned = False
+        while len(engine.moves) > mine[-1]:
+            engine.undo()
         return True
 
+    def new_game(self) -> None:
+        self.resigned = False
+        self.engine.new_game()
+
     def _mover(self, ply: int) -> int:
-        return int(self.game.replay(self.moves[:ply])[TO_MOVE])
+        return int(self.game.replay(self.engine.moves[:ply])[TO_MOVE])
 
 
 def board(game: Game, moves: list[int]) -> Text:
@@ -119,15 +127,11 @@ def opinion(game: Game, answer: Analysis, whose: str) -> Table:
     return table
 
 
-def play(
-    agent: Agent, simulations: int | None = None, human_first: bool = True, console: Console | None = None
-) -> None:
+def play(engine: Engine, human_first: bool = True, console: Console | None = None) -> None:
     """Play in the terminal until quit, end of input or Ctrl-C."""
     console = console or Console(highlight=False)
-    session = Session(agent, simulations, human_first)
-    budget = agent.config.search.simulations if simulations is None else simulations
-    with_search = f"{budget} simulations a move" if budget else "the network alone"
-    console.print(f"[bold]{agent.game.title}[/] against {agent.name} ({with_search}). {HELP}")
+    session = Session(engine, human_first)
+    console.print(f"[bold]{engine.game.title}[/] against {engine.agent.name} ({engine.limits}). {HELP}")
     try:
         _loop(session, console)
     except (EOFError, KeyboardInterrupt):
@@ -136,25 +140,26 @@ def play(
 
 
 def _loop(session: Session, console: Console) -> None:
-    game = session.game
+    game, engine = session.game, session.engine
     _show(session, console)
     while True:
-        if session.state[STATUS] == ONGOING and not session.human_to_move:
-            answer = session.reply()
-            console.print(f"\nThe agent plays [bold]{game.action_names[answer.action]}[/].")
-            console.print(opinion(game, answer, "the agent"))
+        if not session.over and not session.human_to_move:
+            choice = session.reply()
+            does = "resigns" if session.resigned else f"plays [bold]{game.action_names[choice.action]}[/]"
+            console.print(f"\nThe agent {does}.")
+            if choice.analysis is not None:
+                console.print(opinion(game, choice.analysis, "the agent"))
             _show(session, console)
             continue
-        ended = session.state[STATUS] != ONGOING
-        side = "●" if session.state[TO_MOVE] == 0 else "○"
-        command = console.input("new, undo or quit? " if ended else f"Your move ({side}): ").strip()
+        side = "●" if engine.state[TO_MOVE] == 0 else "○"
+        command = console.input("new, undo or quit? " if session.over else f"Your move ({side}): ").strip()
         if not command:
             continue
         word = command.lower()
         if word in ("quit", "exit", "q"):
             return
         if word in ("new", "swap"):
-            session.moves.clear()
+            session.new_game()
             session.human_first ^= word == "swap"
             _show(session, console)
         elif word == "help":
@@ -164,10 +169,11 @@ def _loop(session: Session, console: Console) -> None:
                 _show(session, console)
             else:
                 console.print("There is no move of yours to take back.")
-        elif ended:
+        elif session.over:
             console.print("The game has ended; type new, undo or quit.")
         elif word == "hint":
-            answer = session.agent.analyse(session.moves, session.simulations)
+            answer = engine.choose(cleanup=True).analysis
+            assert answer is not None, "without friendly passes there is a search behind every choice"
             console.print(f"The agent would play [bold]{game.action_names[answer.action]}[/].")
             console.print(opinion(game, answer, "you"))
         else:
@@ -181,11 +187,11 @@ def _loop(session: Session, console: Console) -> None:
 
 
 def _show(session: Session, console: Console) -> None:
-    state = session.state
+    status = session.engine.state[STATUS]
     console.print()
-    console.print(board(session.game, session.moves))
-    if state[STATUS] == DRAW:
+    console.print(board(session.game, session.engine.moves))
+    if status == DRAW:
         console.print("[bold]The game is a draw.[/]")
-    elif state[STATUS] != ONGOING:
-        won = (state[STATUS] == FIRST_WON) == session.human_first
+    elif session.over:
+        won = session.resigned or (status == FIRST_WON) == session.human_first
         console.print("[bold]You win.[/]" if won else "[bold]The agent wins.[/]")

@@ -18,7 +18,7 @@ from rl.actors.worker import SelfPlayWorker, actor_seed
 from rl.config import Config
 from rl.evaluation.examiner import Examiner
 from rl.records import SelfPlayReport, Tensors, Weights
-from rl.runtime.session import Session, starting_window, summarise, write_checkpoint
+from rl.runtime.session import Session, starting_weights, starting_window, summarise, write_checkpoint
 from rl.trainer import Trainer
 
 
@@ -62,8 +62,8 @@ def run_lockstep(session: Session, actors: Actors) -> None:
     saved = session.restored
     if saved is not None:
         trainer.restore(saved.parts, saved.state)
-    elif (other := starting_window(config)) is not None:
-        trainer.begin_with(other.parts["experience"], other.state["experience"])
+    else:
+        trainer.begin_with(starting_weights(config), starting_window(config))
     weights = trainer.weights(session.used())
     in_flight = saved.state.get("actors", []) if saved is not None else []
     if saved is not None and len(in_flight) == len(actors):

@@ -15,7 +15,7 @@ from rl.config import Config
 from rl.evaluation.examiner import Examination, Examiner
 from rl.records import GameRecord, SelfPlayReport, Tensors, Weights
 from rl.runtime.checkpoint import load_checkpoint
-from rl.runtime.session import starting_window, summarise, write_checkpoint
+from rl.runtime.session import starting_weights, starting_window, summarise, write_checkpoint
 from rl.trainer import Trainer
 
 
@@ -90,8 +90,8 @@ class LearnerProcess:
         if checkpoint is not None:
             saved = load_checkpoint(checkpoint)
             self.trainer.restore(saved.parts, saved.state)
-        elif (other := starting_window(config)) is not None:
-            self.trainer.begin_with(other.parts["experience"], other.state["experience"])
+        else:
+            self.trainer.begin_with(starting_weights(config), starting_window(config))
 
     def add(self, games: list[GameRecord]) -> tuple[int, dict[str, float]]:
         """Take games in; returns the updates allowed now and the window's status."""

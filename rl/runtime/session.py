@@ -14,8 +14,10 @@ from typing import Any
 import yaml
 
 import envs
+from rl.agent import locate
 from rl.config import Config, ConfigError, parse_config
 from rl.evaluation.examiner import Examination
+from rl.learner import Learner
 from rl.records import GameRecord, SelfPlayReport, Tensors, Weights
 from rl.runtime.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from rl.runtime.metrics import MetricsLog, trim
@@ -60,7 +62,13 @@ class Session:
             self.clock = Clock(**self.restored.state["clock"])
             trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
         else:
-            starting_window(config)  # whatever is wrong with it is said before anything is written
+            # Whatever is wrong with what the run begins with is said before anything is written.
+            starting_window(config)
+            if (weights := starting_weights(config)) is not None:
+                try:
+                    Learner(envs.make(config.env, **config.env_options), config, "cpu").begin_with(weights)
+                except ValueError as error:
+                    raise ConfigError(f"learner.start_from: {config.learner.start_from!r}: {error}") from error
         self.run_dir.mkdir(parents=True, exist_ok=True)
         (self.run_dir / "config.yaml").write_text(config.to_yaml())
         wandb_id = self.restored.state["wandb_run_id"] if self.restored else None
@@ -243,8 +251,21 @@ def _shapes(config: Config) -> tuple[Any, ...]:
     return config.env, game.plane_shape, game.num_actions, game.state_size
 
 
-def starting_window(config: Config) -> Checkpoint | None:
-    """The checkpoint that ``experience.start_from`` names; ConfigError when it is none, or of another game."""
+def starting_weights(config: Config) -> Weights | None:
+    """The weights that ``learner.start_from`` names. Raises ConfigError when there are none."""
+    if config.learner.start_from is None:
+        return None
+    try:
+        return load_agent(locate(config.learner.start_from)).weights
+    except AgentError as error:
+        raise ConfigError(f"learner.start_from: {error}") from error
+
+
+def starting_window(config: Config) -> tuple[Tensors, dict] | None:
+    """The replay window of the run that ``experience.start_from`` names.
+
+    Raises ConfigError when it is none, or of another game, or CheckpointError when it is damaged.
+    """
     source = config.experience.start_from
     if source is None:
         return None
@@ -258,7 +279,7 @@ def starting_window(config: Config) -> Checkpoint | None:
     found = load_checkpoint(file.parent)
     if "experience" not in found.parts:
         raise ConfigError(f"experience.start_from: {source!r} holds no replay window; give a run or its checkpoint")
-    return found
+    return found.parts["experience"], found.state["experience"]
 
 
 def summarise(games: list[GameRecord]) -> dict[str, float]:
@@ -276,7 +297,8 @@ def write_checkpoint(
     config: Config, root: Path, parts: dict[str, Tensors], state: dict, weights: Weights, book: dict
 ) -> str:
     """Save everything of a run under ``root``; ``weights`` are the ones that actors and players use."""
-    info = {"learner_steps": weights.version, **{k: book["clock"][k] for k in ("games", "env_steps", "seconds")}}
+    info: dict[str, Any] = {"resign_below": state["comebacks"]["resign_below"]}
+    info |= {"learner_steps": weights.version, **{k: book["clock"][k] for k in ("games", "env_steps", "seconds")}}
     return save_checkpoint(
         root, weights.version, parts, state | book, weights, config, info, keep=config.run.keep_checkpoints
     )

@@ -10,7 +10,7 @@ import torch
 
 import envs
 from rl import inference
-from rl.config import InferenceConfig, NetConfig
+from rl.config import AuxiliaryConfig, InferenceConfig, NetConfig
 from rl.inference import Evaluator, random_positions
 from rl.nets import PolicyValueNet, build, formats
 from rl.records import Weights
@@ -371,3 +371,37 @@ def test_cuda_answers_as_the_cpu_does(name, planes):
     np.testing.assert_allclose(softmax(got.logits), softmax(answers(net, planes)[0]), atol=0.03)
     np.testing.assert_allclose(got.wdl, answers(net, planes)[1], atol=0.03)
     assert ours.bare_throughput(0.1) > 0
+
+
+@pytest.mark.parametrize("name", ["float32-nchw", "float32-nhwc-folded"])
+def test_a_score_utility_moves_values_towards_the_better_score(name):
+    game = envs.make("go5")
+    config = RESNET.model_copy(update={"auxiliary": AuxiliaryConfig(score=0.5)})
+    torch.manual_seed(0)
+    net = build(config, game).eval()
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape))
+    rows = random_positions(game, 40)[0]
+    plain, useful = (
+        Evaluator(config, game, InferenceConfig(), 64, device="cpu", format=name, score_utility=share)
+        for share in (0.0, 0.2)
+    )
+    for one in (plain, useful):
+        one.load(weights(net))
+    before, after = plain(rows), useful(rows)
+    with torch.no_grad():
+        lead = net.all_heads(torch.from_numpy(rows))[2]["score"].tanh().numpy()
+    value = before.wdl[:, 0] - before.wdl[:, 2]
+    np.testing.assert_array_equal(before.logits, after.logits)
+    np.testing.assert_allclose(after.wdl.sum(1), 1, atol=1e-5)
+    expected = 0.8 * value + 0.2 * lead
+    room = np.abs(expected) < 1 - before.wdl[:, 1]  # where there is no room, the draws give way
+    assert room.sum() > 20
+    np.testing.assert_allclose((after.wdl[:, 0] - after.wdl[:, 2])[room], expected[room], atol=1e-4)
+    np.testing.assert_allclose(after.wdl[room, 1], before.wdl[room, 1], atol=1e-4)
+
+
+def test_a_score_utility_needs_a_score_head():
+    with pytest.raises(ValueError, match="needs a network with a score head"):
+        Evaluator(RESNET, GAME, InferenceConfig(), 4, device="cpu", score_utility=0.1)

@@ -153,6 +153,34 @@ def test_play_ends_when_its_time_is_up() -> None:
     assert 0.2 < ours.play(evaluator, moves=10**9, seconds=0.2).seconds < 5
 
 
+class Favouring(Fake):
+    """Gives the first player, or whoever is to move, a value of ``value``."""
+
+    def __init__(self, game: Game, value: float, mover: bool = False):
+        super().__init__(game)
+        self.value, self.mover = value, mover
+
+    def __call__(self, planes: np.ndarray) -> Evaluation:
+        first = planes[:, 3, 0, 0] == 1
+        value = np.where(first | self.mover, self.value, -self.value)
+        wdl = np.stack([(1 + value) / 2, 0 * value, (1 - value) / 2], 1).astype(np.float32)
+        return Evaluation(np.zeros((len(planes), 7), np.float32), wdl)
+
+
+@pytest.mark.parametrize(
+    ("value", "mover", "decided"),
+    [(0.95, False, True), (-0.95, False, True), (0.85, False, False), (0.95, True, False)],
+)
+def test_decided_games_are_searched_in_full_less_often(value: float, mover: bool, decided: bool) -> None:
+    play: dict[str, Any] = {"full_search_fraction": 0.8, "decided_value": 0.9, "decided_searches": 0.25}
+    ours = selfplay(FOUR, games=64, search={"simulations": 6, "solver": False, "c_scale": 1e-3}, **play)
+    games = ours.play(Favouring(FOUR, value, mover), moves=8000).games
+    early = np.concatenate([record.full[:4] for record in games])
+    late = np.concatenate([record.full[4:6] for record in games])  # later, searches see games end
+    assert_share(int(early.sum()), len(early), 0.8)
+    assert_share(int(late.sum()), len(late), 0.2 if decided else 0.8)
+
+
 def test_shares_of_full_searches_and_random_moves() -> None:
     ours = selfplay(games=64, full_search_fraction=0.3, random_move=0.15)
     report = ours.play(Fake(TOE), moves=8000)

@@ -10,20 +10,22 @@ from rich.console import Console
 import envs
 from envs.game import Game
 from rl.agent import Analysis
+from rl.play.engine import Engine
 from rl.play.terminal import Session, board, opinion, play
 
 
 class Scripted:
-    """Stands in for an Agent: plays the lowest legal move."""
+    """Stands in for an Agent that plays by its network alone: takes the lowest legal move."""
 
     def __init__(self, env_id: str) -> None:
         self.game: Game = envs.make(env_id)
         self.name = "scripted"
-        self.asked: list[int | None] = []
+        self.info: dict[str, Any] = {}
+        self.asked = 0
 
-    def analyse(self, moves: list[int], simulations: int | None = None) -> Analysis:
-        self.asked.append(simulations)
-        legal = self.game.legal_mask(self.game.replay(moves))
+    def analyse_state(self, state: np.ndarray, simulations: int) -> Analysis:
+        self.asked += 1
+        legal = self.game.legal_mask(state)
         action = int(np.flatnonzero(legal)[0])
         return Analysis(
             action=action,
@@ -35,17 +37,21 @@ class Scripted:
             action_values=np.where(legal, 0.5, np.nan).astype(np.float32),
             proven=None,
             principal_variation=(action,),
-            simulations=simulations or 0,
+            simulations=simulations,
         )
+
+
+def engine(env_id: str, **info: Any) -> Engine:
+    agent: Any = Scripted(env_id)
+    agent.info = info
+    return Engine(agent, simulations=0)
 
 
 def run(env_id: str, lines: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> str:
     """What is printed when ``lines`` are typed, then the input ends."""
     out = io.StringIO()
     monkeypatch.setattr("sys.stdin", io.StringIO(lines))
-    agent: Any = Scripted(env_id)
-    play(agent, simulations=7, console=Console(file=out, width=100, highlight=False), **options)
-    assert set(agent.asked) <= {7}
+    play(engine(env_id), console=Console(file=out, width=100, highlight=False), **options)
     return out.getvalue()
 
 
@@ -91,8 +97,7 @@ def test_ctrl_c_leaves_cleanly(monkeypatch: pytest.MonkeyPatch) -> None:
 
     out = io.StringIO()
     monkeypatch.setattr("builtins.input", interrupted)
-    agent: Any = Scripted("tic_tac_toe")
-    play(agent, 7, console=Console(file=out))
+    play(engine("tic_tac_toe"), console=Console(file=out))
     assert out.getvalue().rstrip().endswith("Goodbye.")
 
 
@@ -103,17 +108,16 @@ def test_hint_tells_without_playing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_undo_takes_back_the_reply_and_the_move() -> None:
-    agent: Any = Scripted("tic_tac_toe")
-    session = Session(agent, None)
+    session = Session(engine("tic_tac_toe"))
     session.play("4")
     session.reply()
     session.play("8")
-    assert session.undo() and session.moves == [4, 0]
-    assert session.undo() and session.moves == []
+    assert session.undo() and session.engine.moves == [4, 0]
+    assert session.undo() and session.engine.moves == []
     assert not session.undo()
-    second = Session(agent, None, human_first=False)
+    second = Session(engine("tic_tac_toe"), human_first=False)
     second.reply()
-    assert not second.undo() and second.moves == [0]
+    assert not second.undo() and second.engine.moves == [0]
 
 
 def test_the_board_shows_stones_labels_and_the_last_move() -> None:
@@ -127,8 +131,22 @@ def test_the_board_shows_stones_labels_and_the_last_move() -> None:
 
 
 def test_the_opinion_shows_value_and_favourites() -> None:
-    agent: Any = Scripted("tic_tac_toe")
+    ours = engine("tic_tac_toe")
+    for action in range(6):
+        ours.play(action)
+    answer = ours.choose().analysis
+    assert answer is not None
     out = io.StringIO()
-    Console(file=out, width=120).print(opinion(agent.game, agent.analyse([0, 1, 2, 3, 4, 5], 1), "you"))
+    Console(file=out, width=120).print(opinion(ours.game, answer, "you"))
     assert "+0.50" in out.getvalue() and "6 33%" in out.getvalue()
     assert out.getvalue().count("█") == 22 and out.getvalue().count("░") == 8
+
+
+def test_an_agent_that_resigns_has_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    out = io.StringIO()
+    monkeypatch.setattr("sys.stdin", io.StringIO("8\n7\n6\nundo\nundo\nquit\n"))
+    play(engine("tic_tac_toe", resign_below=0.6), console=Console(file=out, width=100, highlight=False))
+    shown = out.getvalue()
+    assert shown.count("The agent resigns.") == 1  # after as many moves as the board has lines
+    assert shown.count("You win.") == 1
+    assert "new, undo or quit?" in shown

@@ -130,6 +130,21 @@ def test_another_network_begins_with_a_runs_window_and_a_run_goes_on_with_other_
     assert not (tmp_path / "other").exists()
 
 
+def test_a_run_on_another_board_begins_with_the_weights_of_a_first(config: Path, tmp_path: Path) -> None:
+    first = runtime.train(load_config(config, [*GO, "env_options={max_moves: 20}"]), tmp_path / "small", serial=True)
+    other = [*GO, "env=go7", "run.learner_steps=1", "learner.learning_rate=1e-9", f"learner.start_from={first}"]
+    second = runtime.train(load_config(config, other), tmp_path / "large", serial=True)
+    ours, theirs = final_weights(second), final_weights(first)
+    name = "encoder.blocks.0.first.conv.weight"
+    np.testing.assert_allclose(ours[name], theirs[name], atol=1e-6)
+    wrong = [*other, "net.encoder.channels=16"]
+    with pytest.raises(ConfigError, match=r"learner.start_from: .*size mismatch"):
+        runtime.train(load_config(config, wrong), tmp_path / "none", serial=True)
+    with pytest.raises(ConfigError, match=r"learner.start_from: no agent 'nobody'"):
+        runtime.train(load_config(config, [*GO, "learner.start_from=nobody"]), tmp_path / "none", serial=True)
+    assert not (tmp_path / "none").exists()
+
+
 def test_ctrl_c_ends_with_a_checkpoint_that_resumes(config: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     process = start(config, run_dir, "run.learner_steps=100000", "run.checkpoint_minutes=100", "--serial")

@@ -6,6 +6,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -98,10 +99,11 @@ def test_lock_step_on_ray_equals_lock_step_in_one_process(tmp_path: Path) -> Non
 
 def test_weights_tell_actors_how_far_on_the_run_is(tmp_path: Path) -> None:
     by_clock = load_config(write_config(tmp_path / "clock.yaml", minutes=10))
-    _, weights = LearnerProcess(by_clock, 1, None).train(0, 0.3)
+    learner: Any = LearnerProcess(by_clock, 1, None)  # Any: Ray's types of these methods know only their remote calls
+    _, weights = learner.train(0, 0.3)
     assert weights.progress == 0.3
     growing = by_clock.selfplay.model_copy(update={"first_simulations": 2})
-    actor = ActorProcess(by_clock.model_copy(update={"selfplay": growing}), seed=0)
+    actor: Any = ActorProcess(by_clock.model_copy(update={"selfplay": growing}), seed=0)
     actor.use(weights)
     (first, _), _ = actor.play(None, 5, 60.0)
     (later, _), _ = actor.play(replace(weights, progress=0.9), 5, 60.0)
