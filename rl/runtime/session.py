@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -76,6 +77,7 @@ class Session:
         self.progress = Progress(config)
         self._before = self.clock.seconds  # of earlier sessions
         self.begin()
+        self._started = math.inf  # nothing is charged before the driver says that everything is in place
         self.stopping = False  # asked to end by Ctrl-C or SIGTERM
         self._handlers: dict[signal.Signals, Any] = {}
         self._stretch = Stretch()
@@ -121,7 +123,7 @@ class Session:
 
     def tick(self) -> Clock:
         """The clock, brought up to now."""
-        self.clock.seconds = self._before + time.monotonic() - self._started
+        self.clock.seconds = self._before + max(0.0, time.monotonic() - self._started)
         return self.clock
 
     def used(self) -> float:
