@@ -68,6 +68,7 @@ class SelfPlayReport:
     evaluations: int  # positions evaluated by the network
     seconds: float  # wall time of the stretch
     evaluator_seconds: float  # the part of it spent inside the evaluator
+    simulations: int  # budget of a full search now
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Weights:
 
     version: int  # learner steps taken when it was published
     tensors: Tensors
+    progress: float = 1.0  # share of the run's budget used by then, for what actors do on a schedule; 1 outside a run
 
 
 @dataclass(frozen=True)

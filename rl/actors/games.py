@@ -37,6 +37,7 @@ class Games(NamedTuple):
     off_policy: np.ndarray  # [B, T] bool
     version: np.ndarray  # [B, T] int64
     surprise: np.ndarray  # [B, T] float32
+    full_search: np.ndarray  # [B] bool, the search under way has the full budget (of when it began)
 
 
 class Habits(NamedTuple):
@@ -67,6 +68,7 @@ GamesType = types.NamedTuple(
         boolean[:, ::1],
         int64[:, ::1],
         float32[:, ::1],
+        boolean[::1],
     ),
     Games,
 )
@@ -174,7 +176,7 @@ def play_found(tree, lanes, b, knobs, games, habits, stream, version, play, poli
     for i in range(3):
         games.wdl[b, ply, i] = wdl[i]
     games.proven[b, ply] = tree.proven[b, 0]
-    games.full[b, ply] = lanes.budget[b] == habits.full_simulations
+    games.full[b, ply] = games.full_search[b]
     games.off_policy[b, ply] = off_policy
     games.version[b, ply] = version
     # A win at once is seen before the network is asked (lookahead), and the prior is then only a placeholder.
@@ -232,5 +234,6 @@ def advance(rules, tree, lanes, knobs, games, habits, points, stream, version, a
                 break
             kept = habits.reuse_tree == 1 and keep_subtree(tree, lanes, b, action, moved)
             budget = draw_budget(stream, habits, is_decided(games, b, habits))
+            games.full_search[b] = budget == habits.full_simulations
             begin(tree, lanes, b, knobs, rules, state, kept, budget, True, stream, mask, scratch, counts)
     return waiting, played

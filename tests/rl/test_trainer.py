@@ -59,7 +59,7 @@ def test_steps_are_as_many_as_asked_for_and_allowed() -> None:
     allowed = int(3.0 * ours.window.total // BATCH)
     assert ours.steps_allowed() == allowed > 10
     measures = ours.train(3, 0.0)
-    assert ours.learner.step == ours.weights().version == 3
+    assert ours.learner.step == ours.weights(0.0).version == 3
     assert ours.steps_allowed() == allowed - 3
     assert measures["learner/rows_per_second"] > 0
     ours.train(10**6, 0.0)
@@ -91,7 +91,11 @@ def test_a_budget_of_learner_steps_is_kept_to_the_step() -> None:
 def test_the_schedule_follows_the_budget(run: dict[str, Any], progress: float, expected: list[float]) -> None:
     ours = trainer(run, schedule="linear", warmup_steps=0)
     ours.add(random_records(ours.game, 20, seed=0))
-    rates = [ours.train(1, progress)["learner/learning_rate"] for _ in range(3)]
+    rates, published = [], []
+    for _ in range(3):
+        published.append(ours.weights(progress).progress)  # before an update: how far on it is itself
+        rates.append(ours.train(1, progress)["learner/learning_rate"])
+    assert published == pytest.approx(expected)
     assert rates == pytest.approx([learning_rate(ours.config.learner, 0, used) for used in expected])
     assert len({learning_rate(ours.config.learner, 0, used) for used in (0.0, *expected)}) > 1
 
@@ -165,6 +169,6 @@ def test_a_restored_trainer_goes_on_as_if_never_interrupted() -> None:
     restored.restore(parts, state)
     assert restored.learner.step == 9
     assert go_on(restored) == uninterrupted
-    ours, theirs = restored.weights(), whole.weights()
+    ours, theirs = restored.weights(0.0), whole.weights(0.0)
     assert ours.version == theirs.version == 27
     assert all((array == theirs.tensors[name]).all() for name, array in ours.tensors.items())
