@@ -10,6 +10,7 @@
 * ``search/``         what actors and agents ask for a move; ``inference.py`` the network that search asks
 * ``runtime/loop.py`` the whole cycle in one process: read it first; ``runtime/on_ray.py`` the same parts as Ray actors
 * ``evaluation/``     how good an agent is: players, arena, ratings, solver truth
+* ``sgf.py``          games as SGF
 * ``agent.py``        weights with their game, ready to analyse and play; ``models/`` the ones that ship
 * ``cli.py``          what users type
 

@@ -80,7 +80,8 @@ class AgentPlayer:
         self._evaluator = evaluator
         self._search = Search(game, search, lanes, seed, max_simulations=max(simulations, 1))
 
-    def actions(self, states: np.ndarray) -> np.ndarray:
+    def actions(self, states: np.ndarray, moves: Sequence[Sequence[int]] = ()) -> np.ndarray:
+        """Moves [N] int64 for ongoing positions [N, S] int64; ``moves`` as in ``evaluation.players``, not needed."""
         return self._search.run(states, self._evaluator, simulations=self.simulations).action
 
 

@@ -144,7 +144,11 @@ def evaluate(
     agent: AgentArgument,
     against: Annotated[
         str,
-        typer.Option(metavar="OPPONENT", help="random, mcts:400, solver, another AGENT, or truth (solved positions)."),
+        typer.Option(
+            metavar="OPPONENT",
+            help='random, mcts:400, solver, gnugo:10, gtp:"COMMAND" (any engine that speaks GTP), another AGENT, '
+            "or truth (solved positions).",
+        ),
     ],
     games: Annotated[int, typer.Option(min=1, help="Games to play; each opening is played from both seats.")] = 100,
     simulations: Simulations = None,
@@ -153,27 +157,41 @@ def evaluate(
     ] = "varied",
     seats: Annotated[Seats, typer.Option(help="Seat of the agent.")] = Seats.both,
     split: Annotated[str, typer.Option(help="Part of the truth set, for --against truth.")] = "test",
+    move_seconds: Annotated[
+        float | None, typer.Option(help="Time of an engine for a move, in seconds.", show_default="60")
+    ] = None,
+    save: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR|none",
+            help="Folder for the games, as SGF where the game has it.",
+            show_default="games/ of the run, or fuseki-games/",
+        ),
+    ] = None,
     seed: int = 0,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Measure an agent: games against an opponent, or moves against solver truth."""
-    from rl.evaluation.players import parse_opponent
+    from rl.evaluation.players import check_opponent
 
     if openings != "varied" and not (openings.isascii() and openings.isdigit()):
         raise WrongInput(f"--openings must be 'varied' or a number of random moves, not {openings!r}")
-    with user_input():
-        opponent = parse_opponent(against)
-    if opponent.kind == "agent" and against != "truth":
-        from rl.agent import locate
-
-        with while_running():
-            locate(against)
+    if move_seconds is not None and not move_seconds > 0:
+        raise WrongInput(f"--move-seconds must be above 0, not {move_seconds}")
+    if against != "truth":
+        with user_input():
+            check_opponent(against)
     loaded = load_agent(agent, device)
-    from rl.evaluation.evaluate import evaluate as run
+    folder = None
+    if against != "truth" and save != "none":
+        run = Path(agent)
+        folder = Path(save) if save else run / "games" if (run / "checkpoints").is_dir() else Path("fuseki-games")
+        check_writable(folder)
+    from rl.evaluation.evaluate import evaluate as measure
 
     with while_running(), progress_bar(f"{agent} against {against}", games, hidden=against == "truth") as progress:
-        result = run(
+        result = measure(
             loaded,
             against,
             games=games,
@@ -182,6 +200,8 @@ def evaluate(
             openings="varied" if openings == "varied" else int(openings),
             seats=seats.value,
             split=split,
+            move_seconds=move_seconds,
+            save=folder,
             progress=progress,
         )
     show(result, as_json)

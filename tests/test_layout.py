@@ -18,7 +18,7 @@ TOP = {"pyproject.toml", "README.md", "rl", "envs", "configs", "tests", "cluster
 # TYPE_CHECKING too); within a room anything goes. A new file beside these names is to be given its place here.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("envs",),
-    ("rl.records", "rl.config"),
+    ("rl.records", "rl.config", "rl.sgf"),
     ("rl.nets", "rl.search", "rl.losses", "rl.storage", "rl.models"),
     ("rl.inference", "rl.weights", "rl.experience", "rl.learner"),
     ("rl.actors", "rl.trainer", "rl.agent"),

@@ -1,7 +1,14 @@
-"""Matches between two players: varied openings, each played from both seats, all games advanced together."""
+"""Matches between two players: varied openings, each played from both seats, all games advanced together.
+
+The rules are the referee: they say which moves are legal, when a game ends and how it is counted. A player may give a
+game up, or be made to (``players.Forfeit``): an engine's illegal move, crash or time-out is its loss, and the match
+goes on.
+"""
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,8 +16,9 @@ from typing import Literal
 import numpy as np
 
 from envs.game import ONGOING, PLY, STATUS, TO_MOVE, Game, outcome
-from rl.evaluation.players import EvaluationError, Player
+from rl.evaluation.players import EvaluationError, Forfeit, Player
 from rl.records import MatchResult
+from rl.sgf import SIDES, family
 
 Seats = Literal["both", "first", "second"]
 MAX_VARIED_PLIES = 6  # beyond this, random moves decide more of the game than the players do
@@ -24,6 +32,13 @@ class MatchGame:
     opening: tuple[int, ...]  # random moves that both players were handed
     moves: list[int] = field(default_factory=list)  # all moves, the opening's included
     outcome: int | None = None  # 1 the first player won, 0 draw, -1 the second won; None while it lasts
+    ending: str = ""  # how it ended: "played out", "gnugo:10 (white) resigned", ...
+    forfeit: Forfeit | None = None  # by the player who lost
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by a fault (an illegal move, a crash, a time-out), not by play or resignation."""
+        return self.forfeit is not None and self.forfeit.kind != "resigned"
 
     @property
     def points(self) -> float:
@@ -38,6 +53,8 @@ class Match:
     """Games of player a against player b, counted for a."""
 
     games: list[MatchGame]
+    a_seconds: float = 0.0  # wall time that a took for its moves, all games together
+    a_moves: int = 0
 
     @property
     def result(self) -> MatchResult:
@@ -56,6 +73,11 @@ class Match:
     def distinct(self) -> int:
         """Different games among those played; far fewer than played means an overconfident interval."""
         return len({(g.a_first, *g.moves) for g in self.games})
+
+    def forfeits(self, by_a: bool) -> dict[str, int]:
+        """How many games the player gave up or forfeited, by the kind of ``Forfeit``."""
+        kinds = [g.forfeit.kind for g in self.games if g.forfeit is not None and (g.points == 0) == by_a]
+        return dict(Counter(kinds))
 
 
 def count(games: Sequence[MatchGame]) -> MatchResult:
@@ -125,7 +147,8 @@ def play_match(
     ``openings`` is "varied" or a number of random plies, 0 for the initial position. With ``seats`` "both", each
     opening is played twice, the second time with the seats swapped, so that it favours nobody; "first" and "second"
     keep player a on one seat. ``progress`` is called with the number of games ended so far.
-    Raises EvaluationError when there is no game to play, ValueError when a player chooses an illegal move.
+    Raises EvaluationError when there is no game to play, ValueError when a player returns an illegal move: players of
+    ours never should, and engines' moves are checked before they come here.
     """
     if games < 1:
         raise EvaluationError(f"a match needs at least 1 game, not {games}")
@@ -140,23 +163,40 @@ def play_match(
         g.moves = list(g.opening)
         states.append(game.replay(g.opening))
     ongoing = list(range(games))
+    seconds, asked = 0.0, 0  # of player a
     while ongoing:
         a_turn = [i for i in ongoing if (states[i][TO_MOVE] == 0) == match[i].a_first]
         b_turn = [i for i in ongoing if (states[i][TO_MOVE] == 0) != match[i].a_first]
         for player, rows in ((a, a_turn), (b, b_turn)):
             if not rows:
                 continue
-            for i, action in zip(rows, player.actions(np.stack([states[i] for i in rows])), strict=True):
-                try:
-                    states[i] = game.after(states[i], int(action))
-                except ValueError as error:
-                    raise ValueError(f"player {player.name} broke the rules: {error}") from error
-                match[i].moves.append(int(action))
-                if states[i][STATUS] != ONGOING:
-                    match[i].outcome = outcome(states[i])
-                assert states[i][PLY] <= game.max_moves
+            started = time.perf_counter()
+            actions = player.actions(np.stack([states[i] for i in rows]), [tuple(match[i].moves) for i in rows])
+            if rows is a_turn:
+                seconds, asked = seconds + time.perf_counter() - started, asked + len(rows)
+            for i, action in zip(rows, actions, strict=True):
+                states[i] = _advance(game, match[i], states[i], player, action)
         ended_before = games - len(ongoing)
         ongoing = [i for i in ongoing if match[i].outcome is None]
         if progress is not None and games - len(ongoing) > ended_before:
             progress(games - len(ongoing))
-    return Match(match)
+    return Match(match, seconds, asked)
+
+
+def _advance(game: Game, g: MatchGame, state: np.ndarray, player: Player, action: int | Forfeit) -> np.ndarray:
+    """Enter the answer of the player to move into the game; returns the position after it."""
+    if isinstance(action, Forfeit):
+        mover = int(state[TO_MOVE])
+        seat = SIDES[mover] if family(game) else ("first player", "second player")[mover]
+        g.forfeit, g.outcome = action, -1 if mover == 0 else 1
+        g.ending = f"{player.name} ({seat}) {action.reason}"
+        return state
+    try:
+        state = game.after(state, int(action))
+    except ValueError as error:
+        raise ValueError(f"player {player.name} broke the rules: {error}") from error
+    g.moves.append(int(action))
+    assert state[PLY] <= game.max_moves
+    if state[STATUS] != ONGOING:
+        g.outcome, g.ending = outcome(state), "played out"
+    return state

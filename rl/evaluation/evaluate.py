@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from rl.evaluation.arena import Seats, play_match
-from rl.evaluation.players import EvaluationError, make_player
+from envs.game import Game
+from rl.evaluation.arena import Match, Seats, play_match
+from rl.evaluation.game_files import match_files, match_folder, write_files
+from rl.evaluation.players import EvaluationError, make_player, release
 from rl.records import MatchResult
 
 if TYPE_CHECKING:
     from rl.agent import Agent
     from rl.evaluation.truth import TruthSet
+
+log = logging.getLogger(__name__)
 
 MAX_LANES = 128  # games searched at once; more gain little speed and cost memory
 
@@ -27,17 +33,23 @@ def evaluate(
     openings: Literal["varied"] | int = "varied",
     seats: Seats = "both",
     split: str = "test",
+    move_seconds: float | None = None,
+    save: str | Path | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Measure ``agent`` against an opponent (see ``players.parse_opponent``) or against ``"truth"``.
 
     ``simulations`` is the search budget of the agent, and of an opponent that is an agent too: None as in training,
     0 the network alone. The rest is explained at ``play_match``; ``split`` names the truth set's part.
+    ``move_seconds`` is the time that an engine has for a move (None: a minute). The games of a match are written to a
+    new folder in ``save``, as SGF or, where the game has none, as JSON (None: nowhere).
 
     Returns plain JSON values. Of a match, counted for the agent: games, wins, draws, losses, score and its 95 %
-    interval score_low and score_high, as_first and as_second, and distinct_games (fewer than games: some were
-    repeated, and the interval is too narrow). Of truth: positions, accuracy (the share in which the move keeps the
-    game-theoretic value) with accuracy_low and accuracy_high, and the same of the network alone.
+    interval score_low and score_high, as_first and as_second, distinct_games (fewer than games: some were repeated,
+    and the interval is too narrow), forfeits (how many games each side resigned or forfeited, by kind), seconds_a_move
+    (mean wall seconds of the agent for one move, many games being searched at once), saved (the folder of the games),
+    and for an engine opponent_engine, its name and version. Of truth: positions, accuracy (the share in which the move
+    keeps the game-theoretic value) with accuracy_low and accuracy_high, and the same of the network alone.
     Raises EvaluationError or rl.weights.AgentError, in one sentence, when the input is wrong.
     """
     if simulations is not None and simulations < 0:
@@ -64,19 +76,46 @@ def evaluate(
         about |= {"split": split} | truth_report(agent, truth, budget, seed)
     else:
         lanes = min(MAX_LANES, max(1, games))
-        opponent = make_player(
-            against, agent.game, simulations=simulations, seed=seed + 1, lanes=lanes, device=agent.device
-        )
         player = agent.player(budget, lanes=lanes, seed=seed)
-        match = play_match(agent.game, player, opponent, games, seed, openings=openings, seats=seats, progress=progress)
+        opponent = make_player(
+            against,
+            agent.game,
+            simulations=simulations,
+            seed=seed + 1,
+            lanes=lanes,
+            device=agent.device,
+            move_seconds=move_seconds,
+        )
+        try:
+            match = play_match(
+                agent.game, player, opponent, games, seed, openings=openings, seats=seats, progress=progress
+            )
+        finally:
+            release(opponent)
         about |= summary(match.result) | {
             "as_first": summary(match.as_first) if match.as_first.games else None,
             "as_second": summary(match.as_second) if match.as_second.games else None,
             "openings": openings,
             "seats": seats,
             "distinct_games": match.distinct,
+            "forfeits": {"agent": match.forfeits(by_a=True), "opponent": match.forfeits(by_a=False)},
+            "seconds_a_move": match.a_seconds / match.a_moves if match.a_moves else None,
+            "saved": _save(agent.game, match, player.name, opponent.name, Path(save)) if save is not None else None,
         }
+        if (title := getattr(opponent, "title", None)) is not None:
+            about["opponent_engine"] = title
     return about | {"seconds": round(time.perf_counter() - start, 2)}
+
+
+def _save(game: Game, match: Match, a: str, b: str, parent: Path) -> str | None:
+    """Write the games; returns their folder, None when that fails: a result of hours is worth more than its games."""
+    try:
+        folder = match_folder(parent, a, b)
+        write_files(folder, match_files(game, match, a, b))
+    except OSError as error:
+        log.warning("the games cannot be saved in %r: %s", str(parent), error.strerror or error)
+        return None
+    return str(folder)
 
 
 def summary(result: MatchResult) -> dict[str, Any]:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import envs
 from envs.game import Game
 from rl.agent import AgentPlayer
 from rl.config import Config
-from rl.evaluation.arena import MatchGame, play_match
-from rl.evaluation.players import make_player
+from rl.evaluation.arena import MatchGame, count, play_match
+from rl.evaluation.game_files import file_name, match_files
+from rl.evaluation.gtp_engine import EngineError
+from rl.evaluation.gtp_player import GTPPlayer
+from rl.evaluation.players import make_player, release
 from rl.evaluation.ratings import Pairing, fit_ratings
 from rl.evaluation.truth import TruthSet
 from rl.inference import Evaluator
 from rl.records import Weights
+
+log = logging.getLogger(__name__)
 
 LANES = 128  # positions searched at once
 ANCHOR = "random"  # the yardstick at 0 Elo, where it is among the opponents
@@ -22,11 +28,12 @@ ANCHOR = "random"  # the yardstick at 0 Elo, where it is among the opponents
 
 @dataclass(frozen=True)
 class Examination:
-    """One version's results: metrics under the catalogue's names, and sample games as text."""
+    """One version's results: metrics under the catalogue's names, sample games as text, and all games as files."""
 
     version: int
     metrics: dict[str, float]
     games: dict[str, str]
+    files: dict[str, dict[str, str]] = field(default_factory=dict)  # of each match: file name → content
 
 
 class Examiner:
@@ -51,22 +58,36 @@ class Examiner:
             if self.settings.simulations:
                 metrics["eval/accuracy_search"] = self._accuracy(self.settings.simulations)
         games: dict[str, str] = {}
+        files: dict[str, dict[str, str]] = {}
         for number, opponent in enumerate(self.settings.opponents if self.settings.games else ()):
-            other = make_player(opponent, self.game, seed=number, lanes=LANES)
+            try:
+                other = make_player(opponent, self.game, seed=number, lanes=LANES)
+            except EngineError as error:  # it ran when the run began; training does not end because of it
+                log.warning("no games against it this time: %s", error)
+                continue
             me = self._player(self.settings.simulations)
-            match = play_match(self.game, me, other, self.settings.games, seed=number)
+            try:
+                match = play_match(self.game, me, other, self.settings.games, seed=number)
+            finally:
+                release(other)
             low, high = match.result.interval()
             metrics |= {
                 f"eval/score/{opponent}": match.result.score,
                 f"eval/score_low/{opponent}": low,
                 f"eval/score_high/{opponent}": high,
             }
-            self.pairings.append(Pairing(me.name, opponent, match.result))
+            sound = count([g for g in match.games if not g.failed])
+            if isinstance(other, GTPPlayer):
+                metrics[f"eval/forfeits/{opponent}"] = match.result.games - sound.games
+            if sound.games:  # a game won because an engine died says nothing about strength
+                self.pairings.append(Pairing(me.name, opponent, sound))
+            folder = f"{weights.version:08d}-{number + 1}-{file_name(opponent)}"
+            files[folder] = match_files(self.game, match, me.name, opponent)
             for sample in match.games[: self.config.wandb.sample_games]:
-                games[f"{opponent.replace(':', '-')}-{len(games) + 1}"] = describe(self.game, sample, opponent)
+                games[f"{file_name(opponent)}-{len(games) + 1}"] = describe(self.game, sample, opponent)
         metrics |= self._elo(f"v{weights.version}")
         metrics["eval/seconds"] = time.perf_counter() - started
-        return Examination(weights.version, metrics, games)
+        return Examination(weights.version, metrics, games, files)
 
     def _player(self, simulations: int) -> AgentPlayer:
         name = f"v{self.evaluator.version}"
@@ -78,7 +99,7 @@ class Examiner:
 
     def _elo(self, name: str) -> dict[str, float]:
         """Elo of this version against all yardsticks and, through them, all earlier versions."""
-        if not any(p.b == ANCHOR for p in self.pairings):
+        if not any(p.b == ANCHOR for p in self.pairings) or not any(p.a == name for p in self.pairings):
             return {}
         rating = next(r for r in fit_ratings(self.pairings, ANCHOR) if r.name == name)
         return {"eval/elo": rating.elo, "eval/elo_low": rating.low, "eval/elo_high": rating.high}
@@ -90,4 +111,5 @@ def describe(game: Game, sample: MatchGame, opponent: str) -> str:
     result = {1: "first player wins", 0: "draw", -1: "second player wins", None: "unfinished"}[sample.outcome]
     moves = " ".join(game.action_names[a] for a in sample.moves)
     board = game.render(game.replay(sample.moves))
-    return f"first: {sides[0]}, second: {sides[1]}: {result}\nmoves: {moves}\n\n{board}\n"
+    ending = f" ({sample.ending})" if sample.forfeit is not None else ""
+    return f"first: {sides[0]}, second: {sides[1]}: {result}{ending}\nmoves: {moves}\n\n{board}\n"

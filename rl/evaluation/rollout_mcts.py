@@ -7,6 +7,7 @@ OpenSpiel's AlphaZero. It knows the rules and nothing else, so "beats ``mcts:100
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numba import boolean, float64, int32, int64, njit, uint8, uint64, void
@@ -136,8 +137,8 @@ class RolloutMCTS:
         self.game, self.budget, self.exploration = game, budget, exploration
         self._random = np.random.default_rng(seed)
 
-    def actions(self, states: np.ndarray) -> np.ndarray:
-        """Moves [N] int64 for ongoing positions [N, S] int64."""
+    def actions(self, states: np.ndarray, moves: Sequence[Sequence[int]] = ()) -> np.ndarray:
+        """Moves [N] int64 for ongoing positions [N, S] int64; ``moves`` as in ``players.Player``, not needed."""
         visits, points = self.search(states)
         # Most visits first; points (at most the visits) break ties.
         return np.argmax(visits + points / (2.0 * self.budget), axis=1)

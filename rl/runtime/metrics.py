@@ -78,6 +78,7 @@ METRICS: dict[str, Metric] = {
     "eval/score/<opponent>": Metric("", "points a game against a fixed opponent: a win 1, a draw ½"),
     "eval/score_low/<opponent>": Metric("", "lower end of the score's 95 % interval"),
     "eval/score_high/<opponent>": Metric("", "upper end of the score's 95 % interval"),
+    "eval/forfeits/<opponent>": Metric("games", "games forfeited by a fault (an engine that died, say); not rated"),
     "eval/elo": Metric("Elo", "rating by all fixed opponents so far; the random player has 0"),
     "eval/elo_low": Metric("Elo", "lower end of the rating's 95 % interval"),
     "eval/elo_high": Metric("Elo", "upper end of the rating's 95 % interval"),
@@ -147,6 +148,13 @@ class MetricsLog:
             axes = {key: value for key in CLOCK if (value := _number(clock[key])) is not None}
             self._wandb.text(re.sub(r"^\d+-(?=.)", "", safe), text, axes)
         return path
+
+    def files(self, folder: str, files: Mapping[str, str]) -> None:
+        """Keep the games of a match in ``run_dir/games/folder``: file name → content. Raises OSError."""
+        place = self.run_dir / "games" / folder
+        place.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            (place / name).write_text(content, encoding="utf-8")
 
     def close(self) -> None:
         """End the W&B run; give unsent rows a minute to arrive. Rows in the file need no closing."""

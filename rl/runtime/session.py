@@ -18,6 +18,7 @@ import envs
 from rl.agent import locate
 from rl.config import Config, ConfigError, parse_config
 from rl.evaluation.examiner import Examination
+from rl.evaluation.players import EvaluationError, check_opponent
 from rl.learner import Learner
 from rl.records import GameRecord, SelfPlayReport, Tensors, Weights
 from rl.runtime.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
@@ -49,6 +50,11 @@ class Session:
         """Raises ConfigError, in one sentence, when the folder does not fit what was asked for."""
         self.config, self.run_dir = config, Path(run_dir)
         self.checkpoints = self.run_dir / "checkpoints"
+        for opponent in config.evaluation.opponents if config.evaluation.games else ():
+            try:
+                check_opponent(opponent)
+            except EvaluationError as error:
+                raise ConfigError(f"evaluation.opponents: {error}") from error
         newest = latest_checkpoint(self.checkpoints)
         if resume and newest is None:
             raise ConfigError(f"there is no checkpoint to resume in {str(run_dir)!r}; leave out --resume to begin anew")
@@ -187,6 +193,8 @@ class Session:
         self._write(found.metrics)
         for name, text in found.games.items():
             self.metrics.text(f"{found.version:08d}-{name}", text, asdict(self.clock))
+        for folder, files in found.files.items():
+            self.metrics.files(folder, files)
 
     def rewind(self, book: dict) -> None:
         """The learner fell back to an older checkpoint: so do the counters and the curves; wall time goes on."""

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+import envs
 import rl.runtime
+from envs.game import ONGOING, STATUS
 from rl.cli import app
-from rl.runtime.checkpoint import CheckpointError, StorageError
+from rl.runtime.checkpoint import CheckpointError, StorageError, save_checkpoint
+from rl.weights import load_agent
 from tests.rl.agents_for_tests import save_random_agent, small_config
 
 
@@ -26,11 +30,22 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_random_agent(tmp_path_factory.mktemp("agents") / "four.safetensors", "connect_four"))
 
 
+@pytest.fixture(scope="module")
+def five(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_random_agent(tmp_path_factory.mktemp("agents") / "five.safetensors", "go5"))
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "toe.yaml"
     path.write_text(small_config("tic_tac_toe").to_yaml())
     return path
+
+
+@pytest.fixture(autouse=True)
+def _somewhere_else(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What commands write beside themselves must not land in the project."""
+    monkeypatch.chdir(tmp_path_factory.mktemp("cwd"))
 
 
 def fuseki(*words: object, given: str | None = None) -> Result:
@@ -136,7 +151,11 @@ def test_moves_that_cannot_be_played(moves: str, part: str, toe: str) -> None:
 def test_matches_that_cannot_be_played(toe: str) -> None:
     refused(fuseki("eval", toe, "--against", "mcts"), "mcts:ROLLOUTS")
     refused(fuseki("eval", toe, "--against", "random", "--device", "abacus"), "abacus")
-    refused(fuseki("eval", toe, "--against", "gnugo:10"), "random", "solver")
+    refused(fuseki("eval", toe, "--against", "gnu:10"), "random", "solver", "gnugo:LEVEL", "gtp:COMMAND")
+    refused(fuseki("eval", toe, "--against", "gnugo"), "gnugo:LEVEL")
+    refused(fuseki("eval", toe, "--against", "gtp:no-such-engine --gtp"), "no program 'no-such-engine'")
+    refused(fuseki("eval", toe, "--against", f"gtp:{sys.executable} -c 1"), "died with exit status 0", "boardsize 3")
+    refused(fuseki("eval", toe, "--against", "random", "--move-seconds", "0"), "--move-seconds")
     refused(fuseki("eval", toe, "--against", "random", "--games", "0"), "--games")
     refused(fuseki("eval", toe, "--against", "random", "--openings", "many"), "--openings")
     refused(fuseki("eval", toe, "--against", "random", "--openings", "9"), "ask for fewer")
@@ -215,11 +234,54 @@ def test_eval_reports_a_match_with_its_interval(toe: str) -> None:
     assert answer["games"] == 12 == answer["wins"] + answer["draws"] + answer["losses"]
     assert answer["score_low"] <= answer["score"] <= answer["score_high"]
     again = as_json(fuseki(*words))
-    assert {k: v for k, v in again.items() if k != "seconds"} == {k: v for k, v in answer.items() if k != "seconds"}
+    changing = ("seconds", "seconds_a_move", "saved")
+    assert {k: again[k] for k in again if k not in changing} == {k: answer[k] for k in answer if k not in changing}
+    assert answer["forfeits"] == {"agent": {}, "opponent": {}} and 0 < answer["seconds_a_move"] < answer["seconds"]
     first = as_json(fuseki(*words, "--seats", "first", "--openings", "0"))
     assert first["as_first"]["games"] == 12 and first["as_second"] is None
     itself = as_json(fuseki("eval", toe, "--against", toe, "--games", "6", "--simulations", "0", "--json"))
     assert itself["score"] == 0.5, "paired seats make a deterministic agent even with itself"
+
+
+def test_eval_saves_its_games(toe: str, tmp_path: Path) -> None:
+    words = ["eval", toe, "--against", "random", "--games", "3", "--simulations", "0", "--json"]
+    here = Path(as_json(fuseki(*words))["saved"])
+    assert here.parent == Path("fuseki-games") and sorted(p.name for p in here.iterdir()) == [
+        "1.json",
+        "2.json",
+        "3.json",
+    ]
+    game = json.loads((here / "2.json").read_text())
+    assert (game["first"], game["second"], game["ending"]) == ("random", toe, "played out")
+    assert envs.make("tic_tac_toe").replay(game["moves"])[STATUS] != ONGOING
+    there = Path(as_json(fuseki(*words, "--save", tmp_path / "mine"))["saved"])
+    assert there.parent == tmp_path / "mine" and len(list(there.iterdir())) == 3
+    again = Path(as_json(fuseki(*words, "--save", tmp_path / "mine"))["saved"])
+    assert again != there, "an earlier match is never overwritten"
+    assert as_json(fuseki(*words, "--save", "none"))["saved"] is None
+    (tmp_path / "file").write_text("in the way")
+    refused(fuseki(*words, "--save", tmp_path / "file"), "cannot write")
+    assert len(list(Path("fuseki-games").iterdir())) == 1
+
+
+def test_eval_saves_a_runs_games_in_the_run(toe: str, tmp_path: Path) -> None:
+    trained = load_agent(Path(toe))
+    save_checkpoint(tmp_path / "run" / "checkpoints", 7, {}, {}, trained.weights, trained.config, trained.info, keep=1)
+    answer = as_json(fuseki("eval", tmp_path / "run", "--against", "random", "--games", "2", "--json"))
+    assert Path(answer["saved"]).parent == tmp_path / "run" / "games"
+
+
+def test_eval_counts_what_an_engine_forfeits(five: str) -> None:
+    """A whole match against an engine that dies: a result, a line for each game on standard error, no hang."""
+    engine = shlex.join([sys.executable, "-S", str(Path(__file__).parent / "evaluation" / "engines.py"), "dies"])
+    words = ["--games", "2", "--simulations", "0", "--openings", "0", "--json"]
+    result = fuseki("eval", five, "--against", f"gtp:{engine}", *words)
+    answer = as_json(result)
+    assert (answer["wins"], answer["games"], answer["opponent_engine"]) == (2, 2, "Tester 1.0")
+    assert answer["forfeits"] == {"agent": {}, "opponent": {"crash": 2}}
+    saved = sorted(Path(answer["saved"]).iterdir())
+    assert [p.suffix for p in saved] == [".sgf", ".sgf"]
+    assert "RE[B+F]" in saved[0].read_text() and "died with exit status 3" in saved[0].read_text().replace("\n", " ")
 
 
 def test_eval_against_truth(toe: str) -> None:

@@ -1,12 +1,16 @@
 """Pairing, counting and openings of matches."""
 
+import time
+from collections.abc import Sequence
+from typing import Literal
+
 import numpy as np
 import pytest
 
 import envs
 from envs.game import ONGOING, STATUS, TO_MOVE, Game, outcome
 from rl.evaluation.arena import Match, play_match, varied_openings
-from rl.evaluation.players import EvaluationError, RandomPlayer
+from rl.evaluation.players import EvaluationError, Forfeit, RandomPlayer
 from rl.records import MatchResult
 
 
@@ -17,7 +21,7 @@ class Lowest:
         self.game, self.name = game, name
         self.calls = 0
 
-    def actions(self, states: np.ndarray) -> np.ndarray:
+    def actions(self, states: np.ndarray, moves: Sequence[Sequence[int]]) -> np.ndarray:
         self.calls += 1
         assert (states[:, STATUS] == ONGOING).all()
         return np.array([np.flatnonzero(self.game.legal_mask(s))[0] for s in states])
@@ -64,9 +68,9 @@ def test_the_player_to_move_is_asked(toe: Game) -> None:
     sides: dict[str, set[int]] = {"a": set(), "b": set()}
 
     class Watched(Lowest):
-        def actions(self, states: np.ndarray) -> np.ndarray:
+        def actions(self, states: np.ndarray, moves: Sequence[Sequence[int]]) -> np.ndarray:
             sides[self.name] |= set(states[:, TO_MOVE].tolist())
-            return super().actions(states)
+            return super().actions(states, moves)
 
     play_match(toe, Watched(toe, "a"), Watched(toe, "b"), 3, openings=0, seats="first")
     assert sides == {"a": {0}, "b": {1}}
@@ -126,11 +130,62 @@ def test_an_opening_longer_than_every_game_is_refused(toe: Game) -> None:
 
 def test_a_player_that_breaks_the_rules_is_named(toe: Game) -> None:
     class Cheat(Lowest):
-        def actions(self, states: np.ndarray) -> np.ndarray:
+        def actions(self, states: np.ndarray, moves: Sequence[Sequence[int]]) -> np.ndarray:
             return np.zeros(len(states), np.int64)
 
     with pytest.raises(ValueError, match="player cheat broke the rules: move 2"):
         play_match(toe, Cheat(toe, "cheat"), Lowest(toe), 2, openings=0)
+
+
+def test_players_are_told_the_moves_so_far(toe: Game) -> None:
+    class Listens(Lowest):
+        def actions(self, states: np.ndarray, moves: Sequence[Sequence[int]]) -> np.ndarray:
+            for state, played in zip(states, moves, strict=True):
+                assert (toe.replay(played) == state).all()
+            return super().actions(states, moves)
+
+    match = play_match(toe, Listens(toe), Listens(toe), 8, seed=2)
+    assert any(g.opening for g in match.games)
+
+
+def test_a_forfeit_is_the_loss_of_the_one_who_made_it(four: Game) -> None:
+    class GivesUp:
+        name = "quitter"
+
+        def __init__(self, kind: Literal["resigned", "crash"]) -> None:
+            self.kind: Literal["resigned", "crash"] = kind
+
+        def actions(self, states: np.ndarray, moves: Sequence[Sequence[int]]) -> list[int | Forfeit]:
+            return [Forfeit(self.kind, "had enough") if len(played) >= 2 else 3 for played in moves]
+
+    match = play_match(four, RandomPlayer(four, 1), GivesUp("resigned"), 6, openings=0)
+    assert match.result == MatchResult(wins=6, draws=0, losses=0)
+    assert match.forfeits(by_a=False) == {"resigned": 6} and match.forfeits(by_a=True) == {}
+    other = play_match(four, GivesUp("crash"), RandomPlayer(four, 1), 4, openings=0)
+    assert other.result == MatchResult(wins=0, draws=0, losses=4)
+    assert other.forfeits(by_a=True) == {"crash": 4} and other.forfeits(by_a=False) == {}
+    assert [g.failed for g in (*match.games, *other.games)] == [False] * 6 + [True] * 4
+    assert [g.ending for g in other.games[:2]] == [
+        "quitter (first player) had enough",
+        "quitter (second player) had enough",
+    ]
+    assert [len(g.moves) for g in other.games[:2]] == [2, 3]
+    ended = play_match(four, Lowest(four), Lowest(four), 2).games
+    assert {g.ending for g in ended} == {"played out"}
+
+
+def test_the_time_counted_is_that_of_player_a(toe: Game) -> None:
+    class Slow(Lowest):
+        def actions(self, states: np.ndarray, moves: Sequence[Sequence[int]]) -> np.ndarray:
+            time.sleep(0.02)
+            return super().actions(states, moves)
+
+    fast, slow = Lowest(toe), Slow(toe)
+    match = play_match(toe, slow, fast, 4, openings=0)
+    assert match.a_seconds >= 0.02 * slow.calls
+    assert match.a_moves == sum(len(g.moves) // 2 + (len(g.moves) % 2 and g.a_first) for g in match.games)
+    swapped = play_match(toe, Lowest(toe), Slow(toe), 4, openings=0)
+    assert swapped.a_seconds < 0.02 * swapped.a_moves
 
 
 def test_an_empty_match_counts_nothing() -> None:
