@@ -46,7 +46,7 @@ def selfplay(config: Config) -> dict[str, Any]:
     started = time.perf_counter()
     trainer = Trainer(config, device="auto")
     worker = SelfPlayWorker(config, seed=config.seed)
-    worker.use(trainer.weights())
+    worker.use(trainer.learner.weights())
     worker.play(seconds=SECONDS)  # games apart from each other, as in a run that is going
     assert worker.evaluator is not None and worker.selfplay is not None
     ready = time.perf_counter() - started
@@ -181,7 +181,7 @@ def broadcast(config: Config) -> dict[str, Any]:
     """Bytes/s from a new version to the last actor having loaded it; the ceiling is copying the same bytes."""
     from rl.runtime.broadcast import measure
 
-    weights = Trainer(config).weights()
+    weights = Trainer(config).learner.weights()
     return measure(config, weights, ROUNDS)
 
 
@@ -233,6 +233,7 @@ def _random_game(game: Game, rng: np.random.Generator) -> GameRecord:
         full=np.ones(length, bool),
         off_policy=np.zeros(length, bool),
         weights_version=np.zeros(length, np.int64),
+        surprise=np.full(length, np.nan, np.float32),
         outcome=0,
     )
 

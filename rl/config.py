@@ -80,6 +80,9 @@ class AuxiliaryConfig(Section):
     soft_policy: Annotated[float, Field(ge=0)] = (
         0.0  # the policy target to the power ¼, renormalised (KataGo's methods)
     )
+    # Win, draw and loss on average over the searches of the next few, dozen and dozens of moves (KataGo's methods,
+    # "Short-term Value and Score Targets"); horizons by the size of the board, rl.records.SHORT_TERM_HORIZONS
+    short_term_value: Annotated[float, Field(ge=0)] = 0.0
 
 
 class NetConfig(Section):
@@ -112,9 +115,23 @@ class SelfPlayConfig(Section):
     games: Positive | Auto = "auto"  # games an actor advances at once
     full_search_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # playout-cap randomisation (Wu 2019, §3.1)
     fast_simulations: Positive = 8  # budget of the other searches, whose policies are not trained on
+    # Few simulations first, since an untrained network makes deep searches no better, and more games teach it sooner
+    # (Wu 2019, §3.1, anneals its budgets from 600 and 100 to 1,000 and 200): full searches begin with so many, and grow
+    # by equal factors to search.simulations, fast ones in proportion to them; null for all of them from the beginning.
+    first_simulations: Positive | None = None
+    simulations_grow_until: Annotated[float, Field(gt=0, le=1)] = (
+        0.5  # share of the run's budget by which they are full
+    )
     sampled_plies: Annotated[int, Field(ge=0)] = 0  # opening plies whose move is drawn from the improved policy
     random_opening_plies: Annotated[int, Field(ge=0)] = 0  # games start after 0 to this many random moves,
     random_openings: Fraction = 1.0  # this share of them; the others from the initial position
+    # This share of games begins at a position that one of the actor's last 1,000 games came by (Go-Exploit, Trudeau and
+    # Bowling 2023), whatever the openings above; it is 0 until the first game has ended, also after a resume in async.
+    stored_starts: Fraction = 0.0
+    # Once four searches in a row gave a side a value beyond this, only this share of the full searches is made: what is
+    # left of a decided game teaches little (KataGo, Wu 2019, appendix D, reduces visits there). 1: never.
+    decided_value: Fraction = 1.0
+    decided_searches: Fraction = 0.1
     random_move: Fraction = 0.0  # chance that a searched move is replaced by a random one, for diverse positions
 
 
@@ -126,6 +143,9 @@ class ExperienceConfig(Section):
     max_rows: Positive = 1_000_000
     reuse: Annotated[float, Field(gt=0)] = 8.0  # at most this many trainings a new row
     outcome_weight: Fraction = 0.5  # value target = weight · outcome + (1 - weight) · searched root value
+    # This share of a game's rows goes to its moves by how far the search moved the network's policy, so that surprising
+    # positions are seen more often (KataGo's methods, "Policy Surprise Weighting", which takes 0.5).
+    surprise_weight: Fraction = 0.0
 
 
 class LearnerConfig(Section):
@@ -200,6 +220,13 @@ class Config(Section):
     run: RunConfig
     wandb: WandbConfig = WandbConfig()
 
+    @model_validator(mode="after")
+    def _simulations_grow(self) -> Config:
+        first, full = self.selfplay.first_simulations, self.search.simulations
+        if first is not None and first > full:
+            raise ValueError(f"selfplay.first_simulations {first} must not exceed search.simulations {full}, its end")
+        return self
+
     def to_yaml(self) -> str:
         """The fully resolved configuration as YAML."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
@@ -259,6 +286,8 @@ def _explain(error: Any) -> str:
     if error["type"] == "missing":
         return f"key {key!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "value_error" and not parts:  # of sections together; it names its keys
+        return message
     given = error.get("input")
     shown = f" (got {given!r})" if isinstance(given, (str, int, float, bool)) else ""
     return f"{key}: {message[:1].lower()}{message[1:]}{shown}"

@@ -107,7 +107,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, list):
         return " ".join("-" if v is None else _plain(v) for v in value)
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(v)}" for key, v in value.items())
+        return ", ".join(f"{key} {_plain(v)}" for key, v in value.items()) or "none"
     return str(value)
 
 

@@ -50,7 +50,13 @@ class GameRecord:
     full: np.ndarray  # [T] bool, searched with the full budget, so that the policy may be trained on
     off_policy: np.ndarray  # [T] bool, the action was drawn at random for diversity, not chosen by the search
     weights_version: np.ndarray  # [T] int64, version of the weights that searched the move
+    surprise: np.ndarray  # [T] float32, KL(improved policy ‖ network's policy), nats; NaN where no network was asked
     outcome: int  # 1 the first player won, 0 draw, -1 the second player won
+
+
+# Horizons of the short-term value targets: 1 + this much a point of the board, in moves (KataGo's trainingwrite.cpp).
+# 19×19: 7, 21 and 65 moves; 9×9: 2.3, 5.5 and 15; Connect Four: 1.7, 3.4 and 8.4.
+SHORT_TERM_HORIZONS = (0.016, 0.056, 0.176)
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,7 @@ class SelfPlayReport:
     evaluations: int  # positions evaluated by the network
     seconds: float  # wall time of the stretch
     evaluator_seconds: float  # the part of it spent inside the evaluator
+    simulations: int  # budget of a full search now
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,8 @@ class Batch:
     wdl: np.ndarray  # [N, 3] float32, rows sum to 1
     weights_version: np.ndarray  # [N] int64
     reply: np.ndarray  # [N] int64, the action that followed, -1 where the game ended
+    # Where the network has that head, else None; NaN in rows of a run that did not know it.
+    short_term_value: np.ndarray | None = None  # [N, len(SHORT_TERM_HORIZONS), 3] float32, rows sum to 1
     # Of games with territory (envs.game), else None; from the point of view of the side to move.
     ownership: np.ndarray | None = None  # [N, H·W] int8, 1 its own points at the end, -1 the other side's
     margin: np.ndarray | None = None  # [N] float32, points ahead at the end
@@ -85,6 +94,7 @@ class Weights:
 
     version: int  # learner steps taken when it was published
     tensors: Tensors
+    progress: float = 1.0  # share of the run's budget used by then, for what actors do on a schedule; 1 outside a run
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Reads: finished games. Writes: updates, metrics and new weights. Reuse is enforc
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -26,7 +27,8 @@ class Trainer:
         seed = int(np.random.SeedSequence(config.seed, spawn_key=(0,)).generate_state(1)[0])
         self.comebacks = Comebacks(self.game)
         self.busy_seconds = 0.0  # spent in updates so far
-        self.window = ReplayWindow(self.game, config.experience, seed, config.learner.symmetries)
+        short_term = config.net.auxiliary.short_term_value > 0
+        self.window = ReplayWindow(self.game, config.experience, seed, config.learner.symmetries, short_term)
 
     def add(self, games: list[GameRecord]) -> None:
         """Take finished games into the window."""
@@ -50,12 +52,9 @@ class Trainer:
         """
         started = time.perf_counter()
         measures: list[dict[str, float]] = []
-        limit = self.config.run.learner_steps
         for _ in range(min(steps, self.steps_allowed())):
             batch = self.window.sample(self.config.learner.batch_size)
-            by_steps = self.learner.step / limit if limit else 0.0
-            by_clock = progress if self.config.run.minutes is not None else 0.0
-            measures.append(self.learner.update(batch, max(by_steps, by_clock)))
+            measures.append(self.learner.update(batch, self._used(progress)))
         if not measures:
             return {}
         means = {f"learner/{name}": float(np.mean([m[name] for m in measures])) for name in measures[0]}
@@ -63,6 +62,13 @@ class Trainer:
         seconds = time.perf_counter() - started
         self.busy_seconds += seconds
         return means | {"learner/rows_per_second": len(measures) * self.config.learner.batch_size / seconds}
+
+    def _used(self, progress: float) -> float:
+        """Share of the run's budget that is used now, by steps or by ``progress`` of the clock."""
+        limit = self.config.run.learner_steps
+        by_steps = self.learner.step / limit if limit else 0.0
+        by_clock = progress if self.config.run.minutes is not None else 0.0
+        return max(by_steps, by_clock)
 
     def status(self) -> dict[str, float]:
         """Counters of the window under the catalogue's names."""
@@ -74,8 +80,9 @@ class Trainer:
             "experience/reuse": window.sampled / max(1, window.total),
         }
 
-    def weights(self) -> Weights:
-        return self.learner.weights()
+    def weights(self, progress: float) -> Weights:
+        """What actors are to use now; ``progress`` as in ``train``."""
+        return replace(self.learner.weights(), progress=self._used(progress))
 
     def state(self) -> tuple[Parts, dict]:
         """Everything to continue from: named parts of arrays, and a JSON-able rest."""

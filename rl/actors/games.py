@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ from rl.search.tree import DONE, IDLE, view_knobs, view_lanes, view_tree
 COMPILED_IN = "945c58720f60ddd6"
 
 
+DECIDED_MOVES = 4  # searches in a row, of both sides, that must agree before a game counts as decided
+
+
 class Games(NamedTuple):
     """One row a game in flight; the first ``length[b]`` entries of the move axis are filled."""
 
@@ -32,6 +36,8 @@ class Games(NamedTuple):
     full: np.ndarray  # [B, T] bool
     off_policy: np.ndarray  # [B, T] bool
     version: np.ndarray  # [B, T] int64
+    surprise: np.ndarray  # [B, T] float32
+    full_search: np.ndarray  # [B] bool, the search under way has the full budget (of when it began)
 
 
 class Habits(NamedTuple):
@@ -45,6 +51,8 @@ class Habits(NamedTuple):
     reuse_tree: int
     random_opening_plies: int
     random_openings: float
+    decided_value: float
+    decided_searches: float
 
 
 GamesType = types.NamedTuple(
@@ -59,11 +67,13 @@ GamesType = types.NamedTuple(
         boolean[:, ::1],
         boolean[:, ::1],
         int64[:, ::1],
+        float32[:, ::1],
+        boolean[::1],
     ),
     Games,
 )
 view_games = viewer(GamesType)
-HabitsType = types.NamedTuple((int64, int64, float64, int64, float64, int64, int64, float64), Habits)
+HabitsType = types.NamedTuple((int64, int64, float64, int64, float64, int64, int64, float64, float64, float64), Habits)
 view_habits = viewer(HabitsType)
 
 
@@ -85,10 +95,30 @@ def draw_by(stream, weights):
 
 
 @njit(error_model="numpy")
-def draw_budget(stream, habits):
-    """Playout-cap randomisation (Wu 2019, §3.1)."""
-    full = draw_uniform(stream) < habits.full_search_fraction
-    return habits.full_simulations if full else habits.fast_simulations
+def draw_budget(stream, habits, decided):
+    """Playout-cap randomisation (Wu 2019, §3.1), with fewer full searches where the game is decided."""
+    share = habits.full_search_fraction
+    if decided:
+        share *= habits.decided_searches
+    return habits.full_simulations if draw_uniform(stream) < share else habits.fast_simulations
+
+
+@njit(error_model="numpy")
+def is_decided(games, b, habits):
+    """Whether the last ``DECIDED_MOVES`` searches all gave the same side a value beyond ``decided_value``.
+
+    Of two moves in a row, one is the winner's: in a game whose sides do not alternate, nothing is ever decided.
+    """
+    moves = games.length[b]
+    if moves < DECIDED_MOVES or habits.decided_value >= 1.0:
+        return False
+    later = np.float32(0.0)
+    for t in range(moves - 1, moves - 1 - DECIDED_MOVES, -1):
+        value = games.wdl[b, t, 0] - games.wdl[b, t, 2]
+        if abs(value) < habits.decided_value or value * later > 0.0:
+            return False
+        later = value
+    return True
 
 
 @njit(
@@ -107,7 +137,17 @@ def draw_games(rules, habits, openings, budgets, variants, shares, stream, actio
     for i in range(openings.shape[0]):
         if draw_uniform(stream) >= habits.random_openings:
             openings[i] = starts[i]
-        budgets[i] = draw_budget(stream, habits)
+        budgets[i] = draw_budget(stream, habits, False)
+
+
+@njit(error_model="numpy")
+def divergence(policy, log_prior):
+    """KL(policy ‖ prior) in nats: how much the search has surprised the network."""
+    total = 0.0
+    for a in range(policy.shape[0]):
+        if policy[a] > 0.0:
+            total += policy[a] * (math.log(policy[a]) - log_prior[a])
+    return max(0.0, total)  # rounding
 
 
 @njit(error_model="numpy")
@@ -136,9 +176,11 @@ def play_found(tree, lanes, b, knobs, games, habits, stream, version, play, poli
     for i in range(3):
         games.wdl[b, ply, i] = wdl[i]
     games.proven[b, ply] = tree.proven[b, 0]
-    games.full[b, ply] = lanes.budget[b] == habits.full_simulations
+    games.full[b, ply] = games.full_search[b]
     games.off_policy[b, ply] = off_policy
     games.version[b, ply] = version
+    # A win at once is seen before the network is asked (lookahead), and the prior is then only a placeholder.
+    games.surprise[b, ply] = divergence(policy, tree.log_prior[b, 0]) if lanes.done[b] > 0 else np.nan
     games.length[b] += 1
     play(games.state[b], action)
     return action
@@ -191,6 +233,7 @@ def advance(rules, tree, lanes, knobs, games, habits, points, stream, version, a
             if state[STATUS] != ONGOING:
                 break
             kept = habits.reuse_tree == 1 and keep_subtree(tree, lanes, b, action, moved)
-            budget = draw_budget(stream, habits)
+            budget = draw_budget(stream, habits, is_decided(games, b, habits))
+            games.full_search[b] = budget == habits.full_simulations
             begin(tree, lanes, b, knobs, rules, state, kept, budget, True, stream, mask, scratch, counts)
     return waiting, played

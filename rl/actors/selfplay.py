@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from envs.game import Game, outcome
+from rl.actors.archive import Archive
 from rl.actors.games import Games, GamesType, Habits, HabitsType, advance, draw_games
 from rl.config import Config
 from rl.records import Evaluation, GameRecord, SelfPlayReport, Tensors
@@ -32,22 +33,24 @@ class SelfPlayEvaluator(Protocol):
 class SelfPlay:
     """``games`` games in flight. ``play`` continues them for a while and returns those that ended."""
 
-    def __init__(self, game: Game, config: Config, games: int, seed: int):
+    def __init__(self, game: Game, config: Config, games: int, seed: int, progress: float = 1.0):
+        """``progress`` in [0, 1]: see ``schedule``."""
         self.game, self.config, self.games = game, config, games
         play, search = config.selfplay, config.search
         self.habits = Habits(
-            full_simulations=search.simulations,
-            fast_simulations=play.fast_simulations,
+            **budgets(config, progress),
             full_search_fraction=play.full_search_fraction,
             sampled_plies=play.sampled_plies,
             random_move=play.random_move,
             reuse_tree=int(search.reuse_tree),
             random_opening_plies=play.random_opening_plies,
             random_openings=play.random_openings,
+            decided_value=play.decided_value,
+            decided_searches=play.decided_searches,
         )
-        budget = max(search.simulations, play.fast_simulations)
-        search_seed, own_seed = np.random.SeedSequence(seed).spawn(2)
-        self.search = Search(game, search, games, search_seed.generate_state(1)[0], max_simulations=budget)
+        largest = max(search.simulations, play.fast_simulations)
+        search_seed, own_seed, archive_seed = np.random.SeedSequence(seed).spawn(3)
+        self.search = Search(game, search, games, search_seed.generate_state(1)[0], max_simulations=largest)
         self.stream = own_seed.generate_state(1, np.uint64)
         length, actions = game.max_moves, game.num_actions
         self.flight = Games(
@@ -61,10 +64,18 @@ class SelfPlay:
             full=np.zeros((games, length), bool),
             off_policy=np.zeros((games, length), bool),
             version=np.zeros((games, length), np.int64),
+            surprise=np.full((games, length), np.nan, np.float32),
+            full_search=np.zeros(games, bool),
         )
+        self.archive = Archive(game, archive_seed) if play.stored_starts > 0 else None
         self.variants = game.starts()
         self.handles = handle_of(self.flight, GamesType), handle_of(self.habits, HabitsType)
         self._open(np.arange(games))
+
+    def schedule(self, progress: float) -> None:
+        """Searches that begin from now on have the budgets of when ``progress`` of the run's budget is used."""
+        self.habits = self.habits._replace(**budgets(self.config, progress))
+        self.handles = self.handles[0], handle_of(self.habits, HabitsType)
 
     def play(self, evaluate: SelfPlayEvaluator, moves: int, seconds: float = float("inf")) -> SelfPlayReport:
         """Play at least ``moves`` moves over all games together, or for ``seconds``, whichever ends first."""
@@ -83,7 +94,9 @@ class SelfPlay:
             # Before this returns: the next stretch may be played with newer weights, which did not search these moves.
             planes, more = self._advance(evaluate.version, ended)
             played += more
-        return SelfPlayReport(ended, played, evaluations, time.perf_counter() - started, inside)
+        return SelfPlayReport(
+            ended, played, evaluations, time.perf_counter() - started, inside, self.habits.full_simulations
+        )
 
     def _advance(self, version: int, ended: list[GameRecord]) -> tuple[np.ndarray, int]:
         """Planes of what every game asks next, and the moves played on the way; new games replace those that end."""
@@ -101,18 +114,28 @@ class SelfPlay:
             if waiting == self.games:
                 return search.lane.planes, played
             over = np.flatnonzero(search.lane.phase == IDLE)
-            ended += [self._record(int(lane)) for lane in over]
+            records = [self._record(int(lane)) for lane in over]
+            if self.archive is not None:
+                for record in records:
+                    self.archive.add(record)
+            ended += records
             self._open(over)
 
     def _open(self, lanes: np.ndarray) -> None:
-        """New games, a share of them up to ``random_opening_plies`` random moves away from the start of a variant."""
+        """New games, a share of them up to ``random_opening_plies`` random moves away from the start of a variant.
+
+        Another share begins at positions of earlier games (``stored_starts``).
+        """
         openings = np.empty((len(lanes), self.game.state_size), np.int64)
-        budgets = np.empty(len(lanes), np.int32)
+        simulations = np.empty(len(lanes), np.int32)
         rules, habits = self.search.handles[0], self.handles[1]
-        draw_games(rules, habits, openings, budgets, *self.variants, self.stream, self.game.num_actions)
+        draw_games(rules, habits, openings, simulations, *self.variants, self.stream, self.game.num_actions)
+        if self.archive is not None:
+            self.archive.put(openings, self.config.selfplay.stored_starts)
         self.flight.state[lanes] = self.flight.start[lanes] = openings
         self.flight.length[lanes] = 0
-        self.search.start(lanes, openings, budgets, explore=True)
+        self.flight.full_search[lanes] = simulations == self.habits.full_simulations
+        self.search.start(lanes, openings, simulations, explore=True)
 
     def _record(self, lane: int) -> GameRecord:
         flight = self.flight
@@ -126,6 +149,7 @@ class SelfPlay:
             full=flight.full[lane, moves].copy(),
             off_policy=flight.off_policy[lane, moves].copy(),
             weights_version=flight.version[lane, moves].copy(),
+            surprise=flight.surprise[lane, moves].copy(),
             outcome=outcome(flight.state[lane]),
         )
 
@@ -138,6 +162,9 @@ class SelfPlay:
 
         Raises ValueError where a shape differs; numpy would broadcast some.
         """
+        if "full_search" not in tensors:  # saved before it and the surprise were noted, when budgets did not change
+            full = tensors["search.lane.budget"] == self.habits.full_simulations
+            tensors = tensors | {"full_search": full, "surprise": np.full_like(self.flight.surprise, np.nan)}
         for name, array in self._arrays().items():
             if tensors[name].shape != array.shape:
                 raise ValueError(f"{name} has shape {tensors[name].shape}; these games need {array.shape}")
@@ -145,4 +172,21 @@ class SelfPlay:
 
     def _arrays(self) -> Tensors:
         own = self.flight._asdict() | {"stream": self.stream}
+        if self.archive is not None:
+            own |= {f"archive.{name}": array for name, array in self.archive.arrays().items()}
         return own | {f"search.{name}": array for name, array in self.search.arrays().items()}
+
+
+def budgets(config: Config, progress: float) -> dict[str, int]:
+    """Simulations of full and of fast searches when ``progress`` in [0, 1] of the run's budget is used, as in Habits.
+
+    They follow the budget as the learning rate does, and no plateau of the results: those come from few and noisy
+    evaluations at times that the machine decides, so that a run could not be repeated, and they do not say whether it
+    is the searches that hold it back, or the network's size, or its learning rate.
+    """
+    full, fast, first = config.search.simulations, config.selfplay.fast_simulations, config.selfplay.first_simulations
+    if first is None:
+        return {"full_simulations": full, "fast_simulations": fast}
+    grown = min(1.0, progress / config.selfplay.simulations_grow_until)
+    now = round(first * (full / first) ** grown)
+    return {"full_simulations": now, "fast_simulations": max(1, round(fast * now / full))}

@@ -32,13 +32,18 @@ class SelfPlayWorker:
         self.selfplay: SelfPlay | None = None
 
     def use(self, weights: Weights) -> None:
-        """Play with these weights from now on. The first ones also settle number format and games at once."""
+        """Play with these weights from now on, as far on in the schedule of budgets as they are.
+
+        The first ones also settle number format and games at once.
+        """
         if self.evaluator is None:
             games = self.config.selfplay.games
             self.evaluator, chosen = self._size(weights, None if games == "auto" else games)
-            self.selfplay = self._games(chosen)
+            self.selfplay = self._games(chosen, weights.progress)
         else:
+            assert self.selfplay is not None, "it comes with the evaluator"
             self.evaluator.load(weights)
+            self.selfplay.schedule(weights.progress)
 
     def play(self, moves: int | None = None, seconds: float = float("inf")) -> SelfPlayReport:
         """Continue all games for ``moves`` moves a game on average, or for ``seconds``."""
@@ -70,13 +75,13 @@ class SelfPlayWorker:
 
     def _trial(self, games: int, weights: Weights, format: str) -> float:
         """Evaluations/s of self-play itself: what a step costs beside the network matters most in small batches."""
-        evaluator, selfplay = self._evaluator(games, weights, format), self._games(games)
+        evaluator, selfplay = self._evaluator(games, weights, format), self._games(games, 1.0)
         selfplay.play(evaluator, moves=1)  # what is compiled or allocated once; and the games part
         report = selfplay.play(evaluator, moves=2**62, seconds=TRIAL_SECONDS)
         return report.evaluations / report.seconds
 
-    def _games(self, count: int) -> SelfPlay:
-        return SelfPlay(self.game, self.config, count, self.seed)
+    def _games(self, count: int, progress: float) -> SelfPlay:
+        return SelfPlay(self.game, self.config, count, self.seed, progress)
 
     def _evaluator(self, batch: int, weights: Weights, format: str | None = None) -> Evaluator:
         """``format`` pins one; None leaves it to the config."""
@@ -93,7 +98,7 @@ class SelfPlayWorker:
     def restore(self, weights: Weights, tensors: Tensors, state: dict) -> None:
         """Continue where ``state`` was taken, with the weights that were in use then."""
         self.evaluator = self._evaluator(state["games"], weights, state["format"])
-        self.selfplay = self._games(state["games"])
+        self.selfplay = self._games(state["games"], weights.progress)
         self.selfplay.load_state_dict(tensors)
 
 

@@ -7,8 +7,10 @@ from numba import float32, int16, int32, int64, njit, uint8, void
 
 from envs.game import TO_MOVE, Game, LegalFn, PlanesFn, PlayFn
 from rl.config import ExperienceConfig
-from rl.experience.targets import rows_of
-from rl.records import Batch, GameRecord, Tensors
+from rl.experience.targets import row_weights, rows_of
+from rl.records import SHORT_TERM_HORIZONS, Batch, GameRecord, Tensors
+
+GAME_COLUMNS = {"start", "margin", "ownership"}  # of a saved window, beside the moves
 
 
 @njit(
@@ -64,8 +66,11 @@ class ReplayWindow:
     exponent e.
     """
 
-    def __init__(self, game: Game, config: ExperienceConfig, seed: int, symmetries: bool = True):
-        self.game, self.config = game, config
+    def __init__(
+        self, game: Game, config: ExperienceConfig, seed: int, symmetries: bool = True, short_term: bool = False
+    ):
+        """``short_term``: rows have short-term value targets too."""
+        self.game, self.config, self.short_term = game, config, short_term
         self.rng = np.random.default_rng(seed)
         assert game.point_symmetries is not None and game.action_symmetries is not None
         count = len(game.point_symmetries) if symmetries else 1
@@ -79,7 +84,7 @@ class ReplayWindow:
         self.sampled = 0  # rows ever handed out
 
     def _empty(self, capacity: int) -> Tensors:
-        return {
+        rows: Tensors = {
             "game": np.zeros(capacity, np.int64),
             "ply": np.zeros(capacity, np.int32),
             # Poison: a row that was never written would show as NaN in the loss.
@@ -87,6 +92,9 @@ class ReplayWindow:
             "wdl": np.full((capacity, 3), np.nan, np.float32),
             "version": np.zeros(capacity, np.int64),
         }
+        if self.short_term:
+            rows["short_term_value"] = np.full((capacity, len(SHORT_TERM_HORIZONS), 3), np.nan, np.float32)
+        return rows
 
     @property
     def capacity(self) -> int:
@@ -117,7 +125,9 @@ class ReplayWindow:
         """Add the rows of finished games; returns how many."""
         added = 0
         for record in records:
-            rows = rows_of(self.game, record, self.config.outcome_weight)
+            rows = rows_of(self.game, record, self.config.outcome_weight, self.short_term)
+            if self.config.surprise_weight > 0:
+                rows = self._repeated(rows, row_weights(record.surprise[record.full], self.config.surprise_weight))
             count = len(rows["version"])
             if count == 0:
                 continue
@@ -133,6 +143,12 @@ class ReplayWindow:
                 self.rows[name][places] = values
         self._forget()
         return added
+
+    def _repeated(self, rows: Tensors, weights: np.ndarray) -> Tensors:
+        """Each row as often as its weight says: the integer part, and once more with the rest's probability."""
+        whole = np.floor(weights)
+        times = (whole + (self.rng.random(len(weights)) < weights - whole)).astype(np.int64)
+        return {name: np.repeat(values, times, axis=0) for name, values in rows.items()}
 
     def _ending(self, record: GameRecord) -> Tensors:
         """Of a game with territory, its end: ownership [H·W] int8 and margin [] for the first player."""
@@ -189,13 +205,15 @@ class ReplayWindow:
             game["actions"][ply + 1] if ply + 1 < len(game["actions"]) else -1 for game, ply in zip(games, plies)
         ]
         reply = np.array(next_move, np.int64)
-        ends: Tensors = {}
+        extra: Tensors = {}
+        if self.short_term:
+            extra["short_term_value"] = self.rows["short_term_value"][picked]
         if self.game.territory is not None:
             ownership = np.stack([game["ownership"] for game in games])[
                 np.arange(count)[:, None], self.points[symmetry]
             ]
-            ends["ownership"] = (ownership * side[:, None]).astype(np.int8)
-            ends["margin"] = np.array([game["margin"] for game in games], np.float32) * side.astype(np.float32)
+            extra["ownership"] = (ownership * side[:, None]).astype(np.int8)
+            extra["margin"] = np.array([game["margin"] for game in games], np.float32) * side.astype(np.float32)
         return Batch(
             planes=planes,
             legal=legal.astype(bool),
@@ -203,7 +221,7 @@ class ReplayWindow:
             wdl=self.rows["wdl"][picked],
             weights_version=self.rows["version"][picked],
             reply=np.where(reply < 0, -1, moved[symmetry, reply]),
-            **ends,
+            **extra,
         )
 
     def _positions(self, games: list[Tensors], plies: np.ndarray) -> np.ndarray:
@@ -246,14 +264,14 @@ class ReplayWindow:
         self.rows = self._empty(max(self.capacity, count))
         places = np.arange(self.total - count, self.total) % self.capacity
         for name, values in self.rows.items():
-            values[places] = tensors[name]
+            # A run without the head had no such targets: its rows keep NaN, which the head's loss leaves out.
+            if name in tensors or name != "short_term_value":
+                values[places] = tensors[name]
         self.next_game = state["next_game"]
         self.games = {}
         if count:
             columns = {"actions": np.split(tensors["actions"].copy(), np.cumsum(tensors["lengths"])[:-1])}
-            columns |= {
-                name: list(tensors[name].copy()) for name in tensors.keys() - self.rows.keys() - {"actions", "lengths"}
-            }
+            columns |= {name: list(tensors[name].copy()) for name in tensors.keys() & GAME_COLUMNS}
             first = self.next_game - len(columns["actions"])
             for number, game in enumerate(zip(*columns.values()), first):
                 self.games[number] = dict(zip(columns, game))

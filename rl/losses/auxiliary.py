@@ -1,8 +1,8 @@
 """Losses of the auxiliary heads: what a position tells beside the best move and the winner.
 
 They are trained together with policy and value and never asked in play; their gradients teach the encoder. Wu 2019
-("Accelerating Self-Play Learning in Go") for ownership, score and the reply; the soft policy is from KataGo's later
-notes on its methods ("auxiliary soft policy target").
+("Accelerating Self-Play Learning in Go") for ownership, score and the reply; the soft policy and the short-term value
+are from KataGo's later notes on its methods ("Auxiliary Soft Policy Target", "Short-term Value and Score Targets").
 """
 
 from __future__ import annotations
@@ -54,12 +54,25 @@ def soft_policy_loss(logits: Tensor, legal: Tensor, policy: Tensor) -> Tensor:
     return -(soft * masked_log_softmax(logits, legal)).sum(1).mean()
 
 
+def short_term_value_loss(logits: Tensor, value: Tensor) -> Tensor:
+    """Cross-entropy of win, draw and loss, averaged over rows and horizons.
+
+    ``logits`` [N, K·3], ``value`` [N, K, 3]: rows that sum to 1, or NaN where the target is not known (games of a run
+    without this head), which are left out; 0 when all are.
+    """
+    known = ~value[:, 0, 0].isnan()
+    log_wdl = logits.float().view(value.shape).log_softmax(2)
+    rows = -(value.float().nan_to_num() * log_wdl).sum(2).mean(1)
+    return rows.sum() / known.sum().clamp(min=1)
+
+
 def auxiliary_losses(outputs: dict[str, Tensor], rows: dict[str, Tensor]) -> dict[str, Tensor]:
     """The loss of every head in ``outputs`` on the rows' targets, each a float32 scalar."""
     losses = {
         "ownership": lambda out: ownership_loss(out, rows["ownership"]),
         "score": lambda out: score_loss(out, rows["margin"]),
         "reply": lambda out: reply_loss(out, rows["reply"]),
+        "short_term_value": lambda out: short_term_value_loss(out, rows["short_term_value"]),
         "soft_policy": lambda out: soft_policy_loss(out, rows["legal"], rows["policy"]),
     }
     return {name: losses[name](out) for name, out in outputs.items()}

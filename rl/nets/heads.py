@@ -22,6 +22,7 @@ from torch import nn
 from envs.game import Game
 from rl.config import Activation, NetConfig, Normalisation
 from rl.nets.layers import ConvNorm, Mask, PooledBias, activation, initialise, on_board, pool, shrink
+from rl.records import SHORT_TERM_HORIZONS
 
 
 class BoardPolicy(nn.Module):
@@ -85,7 +86,7 @@ class FlatPolicy(BoardPolicy):
 
 
 class BoardValue(nn.Module):
-    """Logits [N, 3] of win, draw and loss. ``cells``: H·W to read every point, None to pool (any board size)."""
+    """Logits [N, 3·values] of win, draw and loss. ``cells``: H·W to read every point, None to pool (any board size)."""
 
     def __init__(
         self,
@@ -96,12 +97,13 @@ class BoardValue(nn.Module):
         *,
         hidden: int,
         cells: int | None,
+        values: int,
     ):
         super().__init__()
         self.pooled = cells is None
         self.conv = ConvNorm(width, channels, 1, normalisation)
         self.hidden = nn.Linear(channels * (3 if cells is None else cells), hidden)
-        self.out = nn.Linear(hidden, 3)
+        self.out = nn.Linear(hidden, 3 * values)
         self.act = activation(act)
         initialise(self)
         shrink(self.out)
@@ -124,11 +126,11 @@ class VectorPolicy(nn.Module):
 
 
 class VectorValue(nn.Module):
-    """Features [N, width] → logits [N, 3] of win, draw and loss."""
+    """Features [N, width] → logits [N, 3·values] of win, draw and loss."""
 
-    def __init__(self, width: int, hidden: int, act: Activation):
+    def __init__(self, width: int, hidden: int, act: Activation, *, values: int):
         super().__init__()
-        self.hidden, self.out = nn.Linear(width, hidden), nn.Linear(hidden, 3)
+        self.hidden, self.out = nn.Linear(width, hidden), nn.Linear(hidden, 3 * values)
         self.act = activation(act)
         initialise(self)
         shrink(self.out)
@@ -184,14 +186,14 @@ def policy_head(config: NetConfig, game: Game, width: int) -> nn.Module:
             return FlatPolicy(*common, cells=cells, actions=game.num_actions)
 
 
-def value_head(config: NetConfig, game: Game, width: int) -> nn.Module:
-    """The value head of ``game`` over an encoder with ``width`` features."""
+def value_head(config: NetConfig, game: Game, width: int, values: int = 1) -> nn.Module:
+    """The head of one or several values of ``game`` over an encoder with ``width`` features."""
     encoder = config.encoder
     if encoder.kind == "mlp":
-        return VectorValue(width, config.value_width, encoder.activation)
+        return VectorValue(width, config.value_width, encoder.activation, values=values)
     cells = None if game.action_layout == "points" else game.board_shape[0] * game.board_shape[1]
     common = (width, config.value_channels, encoder.activation, encoder.normalisation)
-    return BoardValue(*common, hidden=config.value_width, cells=cells)
+    return BoardValue(*common, hidden=config.value_width, cells=cells, values=values)
 
 
 def auxiliary_heads(config: NetConfig, game: Game, width: int) -> dict[str, nn.Module]:
@@ -211,4 +213,6 @@ def auxiliary_heads(config: NetConfig, game: Game, width: int) -> dict[str, nn.M
     for name in ("reply", "soft_policy"):
         if getattr(wanted, name):
             heads[name] = policy_head(config, game, width)
+    if wanted.short_term_value:
+        heads["short_term_value"] = value_head(config, game, width, len(SHORT_TERM_HORIZONS))
     return heads

@@ -64,7 +64,7 @@ def run_lockstep(session: Session, actors: Actors) -> None:
         trainer.restore(saved.parts, saved.state)
     else:
         trainer.begin_with(starting_weights(config), starting_window(config))
-    weights = trainer.weights()
+    weights = trainer.weights(session.used())
     in_flight = saved.state.get("actors", []) if saved is not None else []
     if saved is not None and len(in_flight) == len(actors):
         actors.restore(weights, [(saved.parts[f"actor-{i}"], s) for i, s in enumerate(in_flight)])
@@ -81,7 +81,7 @@ def run_lockstep(session: Session, actors: Actors) -> None:
             trainer.add(report.games)
         measures = trainer.train(trainer.steps_allowed(), session.used())
         if measures:
-            weights = trainer.weights()
+            weights = trainer.weights(session.used())
             actors.use(weights)
         session.learned(weights.version, measures, trainer.busy_seconds)
         session.log(trainer.status() | {"weights/version": weights.version})

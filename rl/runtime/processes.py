@@ -103,7 +103,7 @@ class LearnerProcess:
         """Up to ``steps`` updates. Returns measures, status, version and steps allowed; and, apart, the weights."""
         measures = self.trainer.train(steps, progress)
         started = time.perf_counter()
-        weights = self.trainer.weights()
+        weights = self.trainer.weights(progress)
         status = self.trainer.status() | {
             "weights/version": weights.version,
             "weights/bytes": sum(t.nbytes for t in weights.tensors.values()),
@@ -114,7 +114,7 @@ class LearnerProcess:
 
     def checkpoint(self, root: str, book: dict) -> str:
         parts, state = self.trainer.state()
-        return write_checkpoint(self.config, Path(root), parts, state, self.trainer.weights(), book)
+        return write_checkpoint(self.config, Path(root), parts, state, self.trainer.learner.weights(), book)
 
 
 class ExaminerProcess:

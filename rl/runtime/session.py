@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
 import time
@@ -82,6 +83,7 @@ class Session:
         self.progress = Progress(config)
         self._before = self.clock.seconds  # of earlier sessions
         self.begin()
+        self._started = math.inf  # nothing is charged before the driver says that everything is in place
         self.stopping = False  # asked to end by Ctrl-C or SIGTERM
         self._handlers: dict[signal.Signals, Any] = {}
         self._stretch = Stretch()
@@ -127,7 +129,7 @@ class Session:
 
     def tick(self) -> Clock:
         """The clock, brought up to now."""
-        self.clock.seconds = self._before + time.monotonic() - self._started
+        self.clock.seconds = self._before + max(0.0, time.monotonic() - self._started)
         return self.clock
 
     def used(self) -> float:
@@ -207,7 +209,7 @@ class Stretch:
     """What happened between two rows of metrics."""
 
     def __init__(self) -> None:
-        self.moves = self.evaluations = 0
+        self.moves = self.evaluations = self.simulations = 0
         self.seconds = self.inside = self.busy = 0.0
         self.totals: dict[str, float] = defaultdict(float)
         self.measures: list[dict[str, float]] = []
@@ -215,6 +217,7 @@ class Stretch:
     def add(self, report: SelfPlayReport) -> None:
         self.moves += report.moves
         self.evaluations += report.evaluations
+        self.simulations = report.simulations
         self.seconds += report.seconds
         self.inside += report.evaluator_seconds
 
@@ -234,6 +237,7 @@ class Stretch:
                 "selfplay/games_per_second": self.totals["games"] / elapsed,
                 "selfplay/evaluations_per_second": self.evaluations / elapsed,
                 "selfplay/moves_per_second": self.moves / elapsed,
+                "selfplay/simulations": self.simulations,
                 "selfplay/evaluator_share": self.inside / self.seconds,
             }
         if games := self.totals["games"]:

@@ -48,6 +48,7 @@ def random_record(game: Game, rng: np.random.Generator, opening: int = 0, proven
         full=rng.random(length) < 0.6,
         off_policy=rng.random(length) < 0.3,
         weights_version=rng.integers(100, size=length),
+        surprise=np.where(rng.random(length) < 0.8, rng.exponential(size=length), np.nan).astype(np.float32),
         outcome=outcome(state),
     )
 

@@ -372,10 +372,10 @@ def test_a_small_batch_is_learned_by_heart(encoder: dict[str, Any]) -> None:
 
 def test_auxiliary_heads_learn_and_their_losses_are_weighed_in() -> None:
     game = envs.make("go5", komi=0.5)
-    window = ReplayWindow(game, ExperienceConfig(min_rows=1), seed=0)
+    window = ReplayWindow(game, ExperienceConfig(min_rows=1), seed=0, short_term=True)
     window.add(random_records(game, 3, seed=1))
     batch = window.sample(16)
-    weights = {"ownership": 1.5, "score": 0.5, "reply": 0.15, "soft_policy": 4.0}
+    weights = {"ownership": 1.5, "score": 0.5, "reply": 0.15, "soft_policy": 4.0, "short_term_value": 0.7}
     config = small_config(
         "go5", RESNET, learner={"learning_rate": 0.01, "schedule": "constant", "precision": "float32"}
     )
@@ -390,6 +390,10 @@ def test_auxiliary_heads_learn_and_their_losses_are_weighed_in() -> None:
     assert last["ownership_loss"] < 0.35
     assert last["score_loss"] < 0.3 * first["score_loss"]
     assert last["reply_loss"] < 0.6 * first["reply_loss"]
+    assert batch.short_term_value is not None
+    entropy = float(torch.special.entr(torch.from_numpy(batch.short_term_value)).sum(2).mean())
+    assert first["short_term_value_loss"] == pytest.approx(math.log(3), abs=0.1)
+    assert last["short_term_value_loss"] < 0.3 * math.log(3) + 0.7 * entropy
     weights_alone = build(config.net, game)
     missing, unexpected = weights_alone.load_state_dict(ours.net.state_dict(), strict=False)
     assert not missing

@@ -45,11 +45,11 @@ def test_self_play_learns_tic_tac_toe(encoder: dict[str, Any], search: dict[str,
     )
     trainer = Trainer(config, device="cpu")
     worker = SelfPlayWorker(config, actor_seed(config.seed, 0), device="cpu")
-    worker.use(trainer.weights())
+    worker.use(trainer.weights(0.0))
     while trainer.learner.step < STEPS:
         trainer.add(worker.play(moves=16).games)
         if trainer.train(trainer.steps_allowed(), progress=0.0):
-            worker.use(trainer.weights())
+            worker.use(trainer.weights(0.0))
 
     truth = TruthSet.load("tic_tac_toe")
     assert truth is not None and worker.evaluator is not None

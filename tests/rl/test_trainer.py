@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rl.config import Config
+from rl.config import Config, NetConfig
 from rl.learner import learning_rate
+from rl.runtime.metrics import METRICS
 from rl.trainer import Trainer
 from tests.rl.small import MLP, random_records, small_config
 
@@ -58,7 +59,7 @@ def test_steps_are_as_many_as_asked_for_and_allowed() -> None:
     allowed = int(3.0 * ours.window.total // BATCH)
     assert ours.steps_allowed() == allowed > 10
     measures = ours.train(3, 0.0)
-    assert ours.learner.step == ours.weights().version == 3
+    assert ours.learner.step == ours.weights(0.0).version == 3
     assert ours.steps_allowed() == allowed - 3
     assert measures["learner/rows_per_second"] > 0
     ours.train(10**6, 0.0)
@@ -90,7 +91,11 @@ def test_a_budget_of_learner_steps_is_kept_to_the_step() -> None:
 def test_the_schedule_follows_the_budget(run: dict[str, Any], progress: float, expected: list[float]) -> None:
     ours = trainer(run, schedule="linear", warmup_steps=0)
     ours.add(random_records(ours.game, 20, seed=0))
-    rates = [ours.train(1, progress)["learner/learning_rate"] for _ in range(3)]
+    rates, published = [], []
+    for _ in range(3):
+        published.append(ours.weights(progress).progress)  # before an update: how far on it is itself
+        rates.append(ours.train(1, progress)["learner/learning_rate"])
+    assert published == pytest.approx(expected)
     assert rates == pytest.approx([learning_rate(ours.config.learner, 0, used) for used in expected])
     assert len({learning_rate(ours.config.learner, 0, used) for used in (0.0, *expected)}) > 1
 
@@ -107,6 +112,16 @@ def test_measures_are_means_over_the_steps_and_the_lag_its_maximum() -> None:
         elif name != "learner/rows_per_second":
             assert value == pytest.approx(np.mean([step[name] for step in steps]))
     assert means["learner/loss"] > 0
+
+
+def test_a_head_with_a_weight_gets_its_targets() -> None:
+    net = {"encoder": MLP, "auxiliary": {"short_term_value": 0.5}}
+    ours = Trainer(config().model_copy(update={"net": NetConfig.model_validate(net)}), device="cpu")
+    ours.add(random_records(ours.game, 20, seed=0))
+    measures = ours.train(1, 0.0)
+    assert measures["learner/short_term_value_loss"] > 0.5
+    assert "learner/short_term_value_loss" in METRICS
+    assert trainer().window.short_term is False
 
 
 def test_rows_are_turned_around_only_where_the_config_says_so() -> None:
@@ -154,6 +169,6 @@ def test_a_restored_trainer_goes_on_as_if_never_interrupted() -> None:
     restored.restore(parts, state)
     assert restored.learner.step == 9
     assert go_on(restored) == uninterrupted
-    ours, theirs = restored.weights(), whole.weights()
+    ours, theirs = restored.weights(0.0), whole.weights(0.0)
     assert ours.version == theirs.version == 27
     assert all((array == theirs.tensors[name]).all() for name, array in ours.tensors.items())

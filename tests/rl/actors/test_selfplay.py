@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import envs
-from envs.game import ONGOING, PLY, STATUS, TO_MOVE, Game, outcome
+from envs.game import DRAW, ONGOING, PLY, STATUS, TO_MOVE, Game, outcome
 from rl.actors import SelfPlay
 from rl.config import SearchConfig
 from rl.experience.targets import replay
@@ -104,6 +104,7 @@ def test_records_replay_to_their_outcome(game: Game, search: dict[str, Any]) -> 
             "full": (length,),
             "off_policy": (length,),
             "weights_version": (length,),
+            "surprise": (length,),
             "outcome": (),
         }
         np.testing.assert_allclose(record.policy.sum(1), 1, atol=1e-5)
@@ -150,6 +151,34 @@ def test_play_ends_when_its_time_is_up() -> None:
     ours, evaluator = selfplay(), Fake(TOE)
     assert ours.play(evaluator, moves=10**9, seconds=0).moves == 0
     assert 0.2 < ours.play(evaluator, moves=10**9, seconds=0.2).seconds < 5
+
+
+class Favouring(Fake):
+    """Gives the first player, or whoever is to move, a value of ``value``."""
+
+    def __init__(self, game: Game, value: float, mover: bool = False):
+        super().__init__(game)
+        self.value, self.mover = value, mover
+
+    def __call__(self, planes: np.ndarray) -> Evaluation:
+        first = planes[:, 3, 0, 0] == 1
+        value = np.where(first | self.mover, self.value, -self.value)
+        wdl = np.stack([(1 + value) / 2, 0 * value, (1 - value) / 2], 1).astype(np.float32)
+        return Evaluation(np.zeros((len(planes), 7), np.float32), wdl)
+
+
+@pytest.mark.parametrize(
+    ("value", "mover", "decided"),
+    [(0.95, False, True), (-0.95, False, True), (0.85, False, False), (0.95, True, False)],
+)
+def test_decided_games_are_searched_in_full_less_often(value: float, mover: bool, decided: bool) -> None:
+    play: dict[str, Any] = {"full_search_fraction": 0.8, "decided_value": 0.9, "decided_searches": 0.25}
+    ours = selfplay(FOUR, games=64, search={"simulations": 6, "solver": False, "c_scale": 1e-3}, **play)
+    games = ours.play(Favouring(FOUR, value, mover), moves=8000).games
+    early = np.concatenate([record.full[:4] for record in games])
+    late = np.concatenate([record.full[4:6] for record in games])  # later, searches see games end
+    assert_share(int(early.sum()), len(early), 0.8)
+    assert_share(int(late.sum()), len(late), 0.2 if decided else 0.8)
 
 
 def test_shares_of_full_searches_and_random_moves() -> None:
@@ -219,7 +248,22 @@ def test_what_the_search_found_is_recorded() -> None:
         assert (record.policy[t] == again.policy[i]).all()
         assert (record.wdl[t] == again.wdl[i]).all()
         assert record.proven[t] == again.proven[i]
+        pairs = [(p, q) for p, q in zip(again.policy[i].tolist(), again.prior[i].tolist()) if p > 0]
+        divergence = sum(p * math.log(p / q) for p, q in pairs)
+        assert record.surprise[t] == pytest.approx(divergence, rel=1e-4, abs=1e-5)
     assert (again.policy != again.prior).any() and (again.proven > 0).any()
+
+
+def test_a_win_that_needs_no_network_surprises_nobody() -> None:
+    # The rules alone find it (lookahead), so that there is no network's policy to compare with.
+    records = selfplay(search={"lookahead": True}, random_opening_plies=5).play(Fake(TOE), moves=800).games
+    unknown = 0
+    for record in records:
+        for state, surprise in zip(replay(TOE, record), record.surprise):
+            after = [TOE.after(state, int(a)) for a in np.flatnonzero(TOE.legal_mask(state))]
+            assert np.isnan(surprise) == any(s[STATUS] not in (ONGOING, DRAW) for s in after)
+            unknown += np.isnan(surprise)
+    assert 50 < unknown < sum(len(record.actions) for record in records) - 50
 
 
 def test_sampled_plies_are_drawn_from_the_improved_policy() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,14 @@ import pytest
 
 import envs
 from envs.game import PLY, TO_MOVE, Game
-from rl.experience.targets import replay, rows_of, value_targets
+from rl.experience.targets import (
+    replay,
+    row_weights,
+    rows_of,
+    short_term_horizons,
+    short_term_targets,
+    value_targets,
+)
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN, GameRecord
 from tests.rl.search.two_stones import two_stones
 from tests.rl.small import random_records
@@ -31,6 +39,7 @@ def record(outcome: int, length: int, **fields: Any) -> GameRecord:
         full=np.ones(length, bool),
         off_policy=np.zeros(length, bool),
         weights_version=np.zeros(length, np.int64),
+        surprise=np.zeros(length, np.float32),
         outcome=outcome,
     )
     return replace(plain, **fields)
@@ -129,6 +138,72 @@ def test_random_games_get_what_the_rules_say(name: str, weight: float) -> None:
     assert begun_later > 100
 
 
+def slow_short_term(game: GameRecord, to_move: np.ndarray, t: int, horizon: float) -> np.ndarray:
+    """Every later position's searched value times its weight, turned to the side that moves at t."""
+    decay = 1 - 1 / horizon
+    total, left = np.zeros(3), 1.0
+    for s in range(t, len(to_move)):
+        seen = EXACT[int(game.proven[s])] if game.proven[s] else game.wdl[s]
+        ends = game.proven[s] or game.off_policy[s]
+        weight = left if ends else (1 - decay) * decay ** (s - t)
+        total += weight * (seen if to_move[s] == to_move[t] else seen[::-1])
+        left -= weight
+        if ends:
+            return total
+    outcome = {1: WIN, 0: DRAW, -1: LOSS}[game.outcome]
+    return total + left * (outcome if to_move[t] == 0 else outcome[::-1])
+
+
+@pytest.mark.parametrize("name", ["tic_tac_toe", "connect_four", "two_stones"])
+def test_short_term_targets_are_averages_of_the_searched_values_that_followed(name: str) -> None:
+    game = two_stones() if name == "two_stones" else envs.make(name)
+    horizons = np.array([1.0, 2.5, 16.0])
+    plain = ended = 0
+    for played in random_records(game, 100, seed=3, opening=5):
+        uncut = replace(played, proven=np.zeros_like(played.proven), off_policy=np.zeros_like(played.off_policy))
+        for one in (played, uncut):
+            to_move = replay(game, one)[:, TO_MOVE]
+            targets = short_term_targets(one, to_move, horizons)
+            assert targets.dtype == np.float32
+            wanted = [[slow_short_term(one, to_move, t, h) for h in horizons] for t in range(len(to_move))]
+            np.testing.assert_allclose(targets, wanted, atol=1e-6)
+            np.testing.assert_allclose(targets.sum(2), 1, atol=1e-5)
+        np.testing.assert_allclose(targets[:, 0], uncut.wdl, atol=1e-6)  # no further than the position itself
+        plain += len(to_move)
+        ended += int((played.proven > 0).sum() + played.off_policy.sum())
+    assert 0.2 * plain < ended < plain
+
+
+def test_horizons_grow_with_the_board() -> None:
+    np.testing.assert_allclose(short_term_horizons(envs.make("go19")), [6.8, 21.2, 64.5], atol=0.05)
+    np.testing.assert_allclose(short_term_horizons(envs.make("connect_four")), [1.67, 3.35, 8.39], atol=0.01)
+
+
+def slow_weights(surprise: list[float], share: float) -> list[float]:
+    """KataGo's words: a part of the weight uniformly, the rest in proportion to the divergence."""
+    known = [x for x in surprise if not math.isnan(x)]
+    weights = []
+    for x in surprise:
+        if math.isnan(x) or sum(known) == 0:
+            weights.append(1.0)
+        else:
+            weights.append((1 - share) + share * len(known) * x / sum(known))
+    return weights
+
+
+NAN = math.nan
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize(
+    "surprise", [[0.2, 1.0, 0.0, 3.5], [0.1, NAN, 2.0, NAN, 0.4], [0.0, 0.0], [NAN, NAN], [1.5], [NAN, 0.0, 2.0], []]
+)
+def test_surprising_rows_weigh_more_and_the_game_as_much_as_ever(surprise: list[float], share: float) -> None:
+    weights = row_weights(np.array(surprise, np.float32), share)
+    np.testing.assert_allclose(weights, slow_weights(surprise, share), rtol=1e-6)
+    assert weights.sum() == pytest.approx(len(surprise))
+
+
 def positions(game: Game, played: GameRecord) -> np.ndarray:
     states = [played.start]
     for action in played.actions[:-1]:
@@ -142,8 +217,11 @@ def test_rows_are_the_fully_searched_positions(name: str) -> None:
     for played in random_records(game, 100, seed=4, opening=5):
         states = positions(game, played)
         before = played.start.copy()
-        rows = rows_of(game, played, 0.35)
+        rows = rows_of(game, played, 0.35, short_term=True)
         assert (played.start == before).all()
+        averages = short_term_targets(played, states[:, TO_MOVE], short_term_horizons(game))
+        assert (rows.pop("short_term_value") == averages[played.full]).all()
+        assert all((rows[key] == value).all() for key, value in rows_of(game, played, 0.35).items())
         assert {key: value.dtype for key, value in rows.items()} == {
             "ply": np.int32,
             "policy": np.float32,

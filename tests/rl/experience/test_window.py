@@ -13,7 +13,7 @@ import envs
 from envs.game import TO_MOVE, Game
 from rl.config import ExperienceConfig
 from rl.experience import ReplayWindow
-from rl.experience.targets import replay, rows_of
+from rl.experience.targets import replay, row_weights, rows_of
 from rl.records import Batch, GameRecord, Tensors
 from tests.rl.search.two_stones import two_stones
 from tests.rl.small import random_record
@@ -44,8 +44,10 @@ class Stream:
         return records
 
 
-def window(seed: int = 0, symmetries: bool = False, game: Game = GAME, **fields: Any) -> ReplayWindow:
-    return ReplayWindow(game, ExperienceConfig.model_validate({"min_rows": 1} | fields), seed, symmetries)
+def window(
+    seed: int = 0, symmetries: bool = False, game: Game = GAME, short_term: bool = False, **fields: Any
+) -> ReplayWindow:
+    return ReplayWindow(game, ExperienceConfig.model_validate({"min_rows": 1} | fields), seed, symmetries, short_term)
 
 
 def allowed(rows: int, base: int, exponent: float, largest: int) -> int:
@@ -221,6 +223,67 @@ def test_what_followed_and_the_end_of_the_game_come_along_under_the_same_symmetr
     assert len(used) == 8
 
 
+def test_surprising_rows_are_written_as_often_as_they_weigh() -> None:
+    stream = Stream(envs.make("connect_four"))
+    [record] = stream.games(1)
+    weights = row_weights(record.surprise[record.full], 0.5)
+    assert len(set(weights.tolist())) >= 5 and weights.max() > 1.5
+    ours = window(game=stream.game, window=100_000, surprise_weight=0.5)
+    times = []
+    for _ in range(2000):
+        before = ours.total
+        assert ours.add([record]) == ours.total - before
+        written = ours.rows["version"][before : ours.total]
+        assert (np.diff(written) >= 0).all()
+        times.append(np.bincount(written, minlength=len(weights)))
+    assert (np.min(times, 0) == np.floor(weights)).all()
+    assert (np.max(times, 0) == np.ceil(weights)).all()
+    spread = np.sqrt((weights % 1) * (1 - weights % 1) / 2000)
+    assert (np.abs(np.mean(times, 0) - weights) < 4 * spread + 1e-9).all()
+    assert ours.total == pytest.approx(2000 * len(weights), rel=0.01)  # reuse counts rows: it stays what it was
+    assert_rows_of(ours.sample(200), stream, 0)
+
+
+def test_short_term_targets_come_with_their_rows() -> None:
+    stream = Stream(envs.make("connect_four"))
+    ours = window(symmetries=True, game=stream.game, short_term=True, window=50, window_exponent=0.6)
+    records = stream.games(10)
+    ours.add(records)
+    wanted: dict[int, np.ndarray] = {}
+    for record in records:
+        rows = rows_of(stream.game, record, 0.5, short_term=True)
+        wanted |= dict(zip(rows["version"].tolist(), rows["short_term_value"]))
+    batch = ours.sample(200)
+    assert batch.short_term_value is not None
+    assert len(set(batch.weights_version.tolist())) > 30
+    for version, target in zip(batch.weights_version.tolist(), batch.short_term_value):
+        assert (target == wanted[version]).all()
+    assert batch.short_term_value.shape == (200, 3, 3)
+
+
+def test_a_window_with_short_term_targets_may_begin_with_one_without_and_the_other_way_round() -> None:
+    stream = Stream()
+    without, having = window(), window(short_term=True)
+    without.add(stream.games(10))
+    old = without.total
+    having.load_state_dict(*saved(without))
+    assert_holds(having, stream.rows)
+    having.add(stream.games(10))
+    batch = having.sample(500)
+    assert batch.short_term_value is not None
+    unknown = np.isnan(batch.short_term_value).any((1, 2))
+    assert (unknown == (batch.weights_version < old)).all() and unknown.any() and not unknown.all()
+    back = window()
+    back.load_state_dict(*saved(having))
+    assert_holds(back, stream.rows)
+    assert back.sample(50).short_term_value is None
+    tensors, state = saved(back)
+    assert "short_term_value" not in tensors
+    del tensors["policy"]
+    with pytest.raises(KeyError, match="policy"):
+        window().load_state_dict(tensors, state)
+
+
 def test_without_symmetries_rows_stay_as_they_are() -> None:
     stream = Stream()
     ours = window(symmetries=False)
@@ -257,10 +320,14 @@ def assert_same_batches(a: ReplayWindow, b: ReplayWindow) -> None:
             np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.parametrize(("surprise", "short_term"), [(0.0, False), (0.5, True)])
 @pytest.mark.parametrize("before", [1, 8, 30, 120])  # games: hardly anything, about full, grown, at its largest
-def test_a_restored_window_draws_and_grows_as_if_never_interrupted(before: int) -> None:
-    fields: dict[str, Any] = {"window": 25, "window_exponent": 0.8, "max_rows": 200}
+def test_a_restored_window_draws_and_grows_as_if_never_interrupted(
+    before: int, surprise: float, short_term: bool
+) -> None:
+    fields: dict[str, Any] = {"window": 25, "window_exponent": 0.8, "max_rows": 200, "surprise_weight": surprise}
     stream = Stream()
+    fields["short_term"] = short_term
     whole = window(seed=5, symmetries=True, **fields)
     whole.add(stream.games(before))
     whole.sample(33)
@@ -274,7 +341,8 @@ def test_a_restored_window_draws_and_grows_as_if_never_interrupted(before: int) 
         records = stream.games(count)
         assert whole.add(records) == restored.add(records)
         assert_same_batches(whole, restored)
-        assert_holds(restored, stream.rows[len(stream.rows) - whole.size :])
+        if not surprise:
+            assert_holds(restored, stream.rows[len(stream.rows) - whole.size :])
     assert whole.size == 200
 
 

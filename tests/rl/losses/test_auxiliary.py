@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from rl.losses.auxiliary import auxiliary_losses, ownership_loss, reply_loss, score_loss, soft_policy_loss
+from rl.losses.auxiliary import (
+    auxiliary_losses,
+    ownership_loss,
+    reply_loss,
+    score_loss,
+    short_term_value_loss,
+    soft_policy_loss,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -48,6 +55,25 @@ def test_soft_policy_raises_the_target_to_a_quarter() -> None:
         partition = sum(math.exp(v) for v in x[:5])
         total -= sum(s / sum(soft) * math.log(math.exp(v) / partition) for s, v in zip(soft[:5], x[:5], strict=True))
     assert float(soft_policy_loss(logits, legal, policy)) == pytest.approx(total / 4, rel=1e-5)
+
+
+def test_short_term_value_is_a_cross_entropy_a_horizon_and_leaves_out_rows_without_a_target() -> None:
+    logits = tensor(5, 6).requires_grad_()
+    value = torch.from_numpy(RNG.dirichlet(np.ones(3), (5, 2)).astype(np.float32))
+    value[[1, 4]] = torch.nan
+    total = 0.0
+    for n in (0, 2, 3):
+        for k in range(2):
+            x, z = logits[n, 3 * k : 3 * k + 3].tolist(), value[n, k].tolist()
+            partition = sum(math.exp(v) for v in x)
+            total -= sum(p * math.log(math.exp(v) / partition) for v, p in zip(x, z, strict=True))
+    loss = short_term_value_loss(logits, value)
+    assert float(loss.detach()) == pytest.approx(total / 6, rel=1e-5)
+    loss.backward()
+    assert logits.grad is not None
+    assert (logits.grad[[1, 4]] == 0).all()
+    assert (logits.grad[[0, 2, 3]] != 0).all()
+    assert float(short_term_value_loss(logits.detach(), torch.full_like(value, torch.nan))) == 0.0
 
 
 def test_only_heads_that_are_there_have_a_loss() -> None:

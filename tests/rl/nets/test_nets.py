@@ -155,7 +155,7 @@ def test_the_same_weights_play_any_board_size(encoder):
 )
 def test_a_smaller_board_in_a_larger_array_is_answered_as_in_its_own(encoder):
     """Every head; mixed in a batch with a board that fills the array."""
-    auxiliary = {"ownership": 1, "score": 1, "reply": 1, "soft_policy": 1}
+    auxiliary = {"ownership": 1, "score": 1, "reply": 1, "soft_policy": 1, "short_term_value": 1}
     settings = config(encoder).model_copy(update={"auxiliary": AuxiliaryConfig.model_validate(auxiliary)})
     own, array = envs.make("go7"), envs.make("go9", variants=[{}, {"board": 7}])
     trained = shaken(build(settings, own), 0.1).eval()

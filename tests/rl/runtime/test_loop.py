@@ -13,6 +13,7 @@ from rl import runtime
 from rl.config import ConfigError, load_config
 from rl.runtime.checkpoint import latest_checkpoint
 from rl.runtime.metrics import CLOCK, read_metrics
+from rl.runtime.session import Session
 from tests.rl.runtime.runs import final_weights, finish, kill_group, start, wait_until, write_config
 
 STEPS = 300
@@ -63,6 +64,35 @@ def test_so_does_a_convolutional_network_with_kept_trees(config: Path, tmp_path:
     resumed = runtime.train(ours, tmp_path / "killed", resume=True, serial=True)
     whole = runtime.train(ours, tmp_path / "whole", serial=True)
     assert same(final_weights(resumed), final_weights(whole))
+
+
+SWITCHES = ["selfplay.stored_starts=0.4", "selfplay.first_simulations=2", "selfplay.simulations_grow_until=0.8"]
+SWITCHES += ["experience.surprise_weight=0.5", "net.auxiliary={short_term_value: 0.5, soft_policy: 1}"]
+
+
+def test_so_does_a_run_with_all_that_teaches_more_from_the_same_games(config: Path, tmp_path: Path) -> None:
+    """An archive of positions, budgets that grow, drawn frequencies and targets of a head of its own."""
+    kill_on_the_way(config, tmp_path / "killed", *SWITCHES)
+    ours = load_config(config, SWITCHES)
+    resumed = runtime.train(ours, tmp_path / "killed", resume=True, serial=True)
+    whole = runtime.train(ours, tmp_path / "whole", serial=True)
+    assert same(final_weights(resumed), final_weights(whole))
+    budgets = [row["selfplay/simulations"] for row in read_metrics(whole) if "selfplay/simulations" in row]
+    assert budgets == sorted(budgets)
+    assert (budgets[0], budgets[-1]) == (2, 8) and len(set(budgets)) > 4
+    assert "learner/short_term_value_loss" in read_metrics(whole)[-2]
+
+
+def test_getting_ready_uses_none_of_the_budget(config: Path, tmp_path: Path) -> None:
+    """Else budgets that grow would begin further on wherever a start takes long."""
+    ours = load_config(config, ["run.mode=async", "run.learner_steps=null", "run.minutes=0.001"])
+    session = Session(ours, tmp_path / "run", resume=False)
+    with session:
+        time.sleep(0.1)  # longer than the whole budget
+        assert (session.used(), session.tick().seconds) == (0.0, 0.0)
+        session.begin()
+        time.sleep(0.1)
+        assert session.used() == 1.0
 
 
 def test_every_row_has_the_clock(uninterrupted: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -14,8 +16,9 @@ from rl import runtime
 from rl.config import load_config
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
 from rl.runtime.metrics import read_metrics
-from rl.runtime.processes import Plan, plan
+from rl.runtime.processes import ActorProcess, LearnerProcess, Plan, plan
 from tests.rl.runtime.runs import final_weights, finish, kill_group, start, wait_until, write_config
+from tests.rl.runtime.test_loop import SWITCHES
 
 
 def workers(process, name: str) -> list[psutil.Process]:
@@ -85,12 +88,26 @@ def test_deaths_of_actor_learner_and_everything(tmp_path: Path) -> None:
 @pytest.mark.timeout(200)
 def test_lock_step_on_ray_equals_lock_step_in_one_process(tmp_path: Path) -> None:
     """One actor in a process of its own plays the very same games, so the weights are equal to the last bit."""
-    config = load_config(write_config(tmp_path / "small.yaml", mode="sync", learner_steps=30, actors=1, sync_moves=3))
+    path = write_config(tmp_path / "small.yaml", mode="sync", learner_steps=30, actors=1, sync_moves=3)
+    config = load_config(path, SWITCHES)
     assert "RAY_ADDRESS" not in os.environ
     apart = final_weights(runtime.train(config, tmp_path / "apart"))
     together = final_weights(runtime.train(config, tmp_path / "together", serial=True))
     assert apart.keys() == together.keys()
     assert all(np.array_equal(apart[name], together[name]) for name in apart)
+
+
+def test_weights_tell_actors_how_far_on_the_run_is(tmp_path: Path) -> None:
+    by_clock = load_config(write_config(tmp_path / "clock.yaml", minutes=10))
+    learner: Any = LearnerProcess(by_clock, 1, None)  # Any: Ray's types of these methods know only their remote calls
+    _, weights = learner.train(0, 0.3)
+    assert weights.progress == 0.3
+    growing = by_clock.selfplay.model_copy(update={"first_simulations": 2})
+    actor: Any = ActorProcess(by_clock.model_copy(update={"selfplay": growing}), seed=0)
+    actor.use(weights)
+    (first, _), _ = actor.play(None, 5, 60.0)
+    (later, _), _ = actor.play(replace(weights, progress=0.9), 5, 60.0)
+    assert (first.simulations, later.simulations) == (round(2 * 4**0.6), 8)
 
 
 def test_plan_follows_the_cluster(tmp_path: Path) -> None:
