@@ -177,7 +177,8 @@ class EvaluationConfig(Section):
     positions: Positive = 500  # of the game's truth set, where it has one
     simulations: Annotated[int, Field(ge=0)] = 64
     games: Annotated[int, Field(ge=0)] = 40  # against each yardstick
-    opponents: tuple[str, ...] = ("random", "mcts:100")  # as for eval --against: gnugo:10, gtp:COMMAND, an agent, ...
+    # As for eval --against (mcts:400, gnugo:10, gtp:COMMAND, an agent); "previous": the weights of the last evaluation
+    opponents: tuple[str, ...] = ("random", "mcts:100")
 
 
 class RunConfig(Section):

@@ -14,7 +14,7 @@ from rl.evaluation.arena import MatchGame, count, play_match
 from rl.evaluation.game_files import file_name, match_files
 from rl.evaluation.gtp_engine import EngineError
 from rl.evaluation.gtp_player import GTPPlayer
-from rl.evaluation.players import make_player, release
+from rl.evaluation.players import Player, make_player, release
 from rl.evaluation.ratings import Pairing, fit_ratings
 from rl.evaluation.truth import TruthSet
 from rl.inference import Evaluator
@@ -23,6 +23,7 @@ from rl.records import Weights
 log = logging.getLogger(__name__)
 
 LANES = 128  # positions searched at once
+PREVIOUS = "previous"  # an opponent: the weights of the last examination, at the first one none
 ANCHOR = "random"  # the yardstick at 0 Elo, where it is among the opponents
 
 
@@ -47,6 +48,7 @@ class Examiner:
         self.truth = truth.subset(self.settings.positions, seed=0) if truth is not None else None
         self.evaluator = Evaluator(config.net, self.game, config.inference, LANES, device=device)
         self.pairings: list[Pairing] = []
+        self._last: Weights | None = None  # of the last examination
 
     def examine(self, weights: Weights) -> Examination:
         """Measure these weights. The network alone and the search use the same weights as actors do."""
@@ -60,8 +62,10 @@ class Examiner:
         games: dict[str, str] = {}
         files: dict[str, dict[str, str]] = {}
         for number, opponent in enumerate(self.settings.opponents if self.settings.games else ()):
+            if opponent == PREVIOUS and self._last is None:
+                continue
             try:
-                other = make_player(opponent, self.game, seed=number, lanes=LANES)
+                other = self._opponent(opponent, number)
             except EngineError as error:  # it ran when the run began; training does not end because of it
                 log.warning("no games against it this time: %s", error)
                 continue
@@ -80,18 +84,39 @@ class Examiner:
             if isinstance(other, GTPPlayer):
                 metrics[f"eval/forfeits/{opponent}"] = match.result.games - sound.games
             if sound.games:  # a game won because an engine died says nothing about strength
-                self.pairings.append(Pairing(me.name, opponent, sound))
+                self.pairings.append(Pairing(me.name, other.name if opponent == PREVIOUS else opponent, sound))
             folder = f"{weights.version:08d}-{number + 1}-{file_name(opponent)}"
             files[folder] = match_files(self.game, match, me.name, opponent)
             for sample in match.games[: self.config.wandb.sample_games]:
                 games[f"{file_name(opponent)}-{len(games) + 1}"] = describe(self.game, sample, opponent)
+        self._last = weights
         metrics |= self._elo(f"v{weights.version}")
         metrics["eval/seconds"] = time.perf_counter() - started
         return Examination(weights.version, metrics, games, files)
 
     def _player(self, simulations: int) -> AgentPlayer:
-        name = f"v{self.evaluator.version}"
-        return AgentPlayer(self.game, self.evaluator, self.config.search, simulations, name=name, lanes=LANES)
+        return self._player_with(self.evaluator, simulations)
+
+    def _player_with(self, evaluator: Evaluator, simulations: int) -> AgentPlayer:
+        name = f"v{evaluator.version}"
+        return AgentPlayer(self.game, evaluator, self.config.search, simulations, name=name, lanes=LANES)
+
+    def _opponent(self, name: str, seed: int) -> Player:
+        if name != PREVIOUS:
+            return make_player(name, self.game, seed=seed, lanes=LANES)
+        assert self._last is not None
+        config = self.config
+        # In the format that was measured to be the fastest for the newest weights.
+        older = Evaluator(
+            config.net,
+            self.game,
+            config.inference,
+            LANES,
+            device=self.evaluator.device.type,
+            format=self.evaluator.format,
+        )
+        older.load(self._last)
+        return self._player_with(older, self.settings.simulations)
 
     def _accuracy(self, simulations: int) -> float:
         assert self.truth is not None

@@ -17,7 +17,7 @@ import yaml
 import envs
 from rl.agent import locate
 from rl.config import Config, ConfigError, parse_config
-from rl.evaluation.examiner import Examination
+from rl.evaluation.examiner import PREVIOUS, Examination
 from rl.evaluation.players import EvaluationError, check_opponent
 from rl.learner import Learner
 from rl.records import GameRecord, SelfPlayReport, Tensors, Weights
@@ -52,7 +52,8 @@ class Session:
         self.checkpoints = self.run_dir / "checkpoints"
         for opponent in config.evaluation.opponents if config.evaluation.games else ():
             try:
-                check_opponent(opponent)
+                if opponent != PREVIOUS:
+                    check_opponent(opponent)
             except EvaluationError as error:
                 raise ConfigError(f"evaluation.opponents: {error}") from error
         newest = latest_checkpoint(self.checkpoints)

@@ -73,3 +73,18 @@ def test_an_opponent_that_does_not_exist_is_refused_before_anything_is_written(t
             Session(config_against(name), tmp_path / "run", resume=False)
         assert part in str(refused.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_previous_is_the_version_examined_before(weights: Weights) -> None:
+    """Games between a version and itself, renumbered, are even; the ratings are linked through them."""
+    examiner = Examiner(config_against("random", "previous"), device="cpu")
+    first = examiner.examine(weights)
+    assert "eval/score/previous" not in first.metrics
+    second = examiner.examine(Weights(9, weights.tensors))
+    assert second.metrics["eval/score/previous"] == 0.5  # each opening from both seats
+    assert [(p.a, p.b) for p in examiner.pairings] == [("v3", "random"), ("v9", "random"), ("v9", "v3")]
+    assert {"eval/elo", "eval/elo_low"} <= second.metrics.keys()
+    flipped = {name: -tensor if name.startswith("policy") else tensor for name, tensor in weights.tensors.items()}
+    third = examiner.examine(Weights(12, flipped))
+    assert (examiner.pairings[-1].a, examiner.pairings[-1].b) == ("v12", "v9")
+    assert len(third.files["00000012-2-previous"]) == 2
