@@ -79,7 +79,7 @@ METRICS: dict[str, Metric] = {
     "eval/score_low/<opponent>": Metric("", "lower end of the score's 95 % interval"),
     "eval/score_high/<opponent>": Metric("", "upper end of the score's 95 % interval"),
     "eval/forfeits/<opponent>": Metric("games", "games forfeited by a fault (an engine that died, say); not rated"),
-    "eval/elo": Metric("Elo", "rating by all opponents so far, earlier versions included; the random player has 0"),
+    "eval/elo": Metric("Elo", "rating by all opponents so far; the random player has 0"),
     "eval/elo_low": Metric("Elo", "lower end of the rating's 95 % interval"),
     "eval/elo_high": Metric("Elo", "upper end of the rating's 95 % interval"),
     "eval/seconds": Metric("s", "time that the evaluation took"),
