@@ -22,14 +22,18 @@ from typing import Any
 
 from envs.connect_four import connect_four
 from envs.game import Game
+from envs.go import SIZES as GO_SIZES
 from envs.go import go
+from envs.gomoku import SIZES as GOMOKU_SIZES
 from envs.gomoku import gomoku
+from envs.hex import SIZES as HEX_SIZES
 from envs.hex import hex_game
 from envs.othello import othello
 from envs.tic_tac_toe import tic_tac_toe
 
 # A name that ends in a number is a family's: its factory takes the board's size first.
 FAMILIES: dict[str, Callable[..., Game]] = {"go": go, "hex": hex_game, "gomoku": gomoku}
+SIZES = {"go": GO_SIZES, "hex": HEX_SIZES, "gomoku": GOMOKU_SIZES}
 GAMES: dict[str, Callable[..., Game]] = {
     "tic_tac_toe": tic_tac_toe,
     "connect_four": connect_four,

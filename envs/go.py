@@ -61,7 +61,7 @@ COLOUR, NEXT, HEAD, STONES, FIELD = 3, 4, 14, 24, 1023
 REMOVED, EVER_REMOVED = 2, 0b1100  # REMOVED << colour: set where a stone of that colour was ever removed
 SUM, COUNT = 30, 52  # shifts of a liberty word; squares lie in the lowest bits
 
-MIN_SIZE, MAX_SIZE = 5, 19
+SIZES = range(5, 20)
 NUM_PLANES = 14
 KOMI_SCALE = 15.0  # points
 LAST_MOVES = 40  # from this many moves before the limit on, planes tell how near it is
@@ -489,9 +489,9 @@ def _params(size: int, board: int | None, komi: float, suicide: bool, max_moves:
     """What ``init`` is handed. Raises ValueError for values out of range."""
     board = size if board is None else board
     max_moves = 3 * board * board if max_moves is None else max_moves
-    if not MIN_SIZE <= size <= MAX_SIZE:
+    if size not in SIZES:
         raise ValueError(f"go is played on 5 to 19 lines, not {size}")
-    if not MIN_SIZE <= board <= size:
+    if board not in SIZES or board > size:
         raise ValueError(f"go: board={board} must be between 5 and the array's {size}")
     if not (komi * 2) % 1 == 0 or abs(komi) > size * size:
         raise ValueError(f"go: komi={komi} must be a whole or half number of at most {size * size} points")

@@ -31,7 +31,7 @@ from envs.symmetry import square
 
 SIZE, EXACT, ROWS = HEADER, HEADER + 1, HEADER + 2  # ROWS: those of the first player, then those of the second
 WINNING = 5
-MIN_SIZE, MAX_SIZE = 5, 19
+SIZES = range(5, 20)
 LETTERS = "abcdefghijklmnopqrs"
 
 COMPILED_IN = "feaf9c58c3580108"  # of other files: see rl/search/kernels.py
@@ -129,8 +129,8 @@ def render(state: np.ndarray) -> str:
 
 def gomoku(size: int = 9, exact: bool = False) -> Game:
     """Gomoku on ``size`` × ``size`` points. Raises ValueError for a size out of range."""
-    if not MIN_SIZE <= size <= MAX_SIZE:
-        raise ValueError(f"gomoku is played on {MIN_SIZE} to {MAX_SIZE} lines, not {size}")
+    if size not in SIZES:
+        raise ValueError(f"gomoku is played on 5 to 19 lines, not {size}")
     if exact not in (True, False):
         raise ValueError(f"gomoku: exact={exact!r} must be true or false")
     symmetries = square(size)

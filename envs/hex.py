@@ -35,7 +35,7 @@ SIZE, SWAP, OCCUPIED = HEADER, HEADER + 1, HEADER + 2  # OCCUPIED: a bit for eve
 CELLS = OCCUPIED + 6
 # A cell's word: who has a stone there (1, 2), the edges touched, and the index of the parent cell in the state vector.
 PLAYER, EDGES, NEAR, FAR, PARENT = 3, 12, 4, 8, 4
-MIN_SIZE, MAX_SIZE = 3, 19
+SIZES = range(3, 20)
 LETTERS = "abcdefghijklmnopqrs"
 
 COMPILED_IN = "feaf9c58c3580108"  # of other files: see rl/search/kernels.py
@@ -164,8 +164,8 @@ def render(state: np.ndarray) -> str:
 
 def hex_game(size: int = 7, swap: bool = True) -> Game:
     """Hex on ``size`` × ``size`` cells. Raises ValueError for a size out of range."""
-    if not MIN_SIZE <= size <= MAX_SIZE:
-        raise ValueError(f"hex is played on {MIN_SIZE} to {MAX_SIZE} lines, not {size}")
+    if size not in SIZES:
+        raise ValueError(f"hex is played on 3 to 19 lines, not {size}")
     if swap not in (True, False):
         raise ValueError(f"hex: swap={swap!r} must be true or false")
     cells = np.arange(size * size)
