@@ -186,20 +186,23 @@ def read_metrics(run_dir: Path) -> list[dict[str, float]]:
     return rows
 
 
-def trim(run_dir: Path, learner_steps: int, env_steps: int) -> None:
+def trim(run_dir: Path, learner_steps: int, env_steps: int) -> float:
     """Cut the rows beyond a checkpoint at these counts: what they tell of will be run again.
 
-    The file changes as a whole or not at all. A run without metrics stays so. Raises ValueError as ``read_metrics``.
+    Returns the wall seconds of the last row that stays (the last evaluation of a run comes after its last checkpoint),
+    0 without any. The file changes as a whole or not at all. A run without metrics stays so. Raises ValueError as
+    ``read_metrics``.
     """
     path = Path(run_dir) / FILE
     if not path.exists():
-        return
+        return 0.0
     rows = read_metrics(run_dir)
     kept = [row for row in rows if row["learner_steps"] <= learner_steps and row["env_steps"] <= env_steps]
     with replacing(path) as file:
         for row in kept:
             finite = {name: _number(value) for name, value in row.items()}
             file.write(json.dumps(finite, allow_nan=False).encode() + b"\n")
+    return float(kept[-1]["seconds"]) if kept else 0.0
 
 
 def _number(value: float) -> float | int | None:

@@ -68,7 +68,8 @@ class Session:
             self.restored = load_checkpoint(newest)
             self._check_same_run("actors" in self.restored.state)
             self.clock = Clock(**self.restored.state["clock"])
-            trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
+            told = trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
+            self.clock.seconds = max(self.clock.seconds, told)  # the curves never go back in time
         else:
             # Whatever is wrong with what the run begins with is said before anything is written.
             starting_window(config)

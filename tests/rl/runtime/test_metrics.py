@@ -106,10 +106,11 @@ def test_trim_cuts_what_will_be_run_again_and_the_open_log_goes_on_behind_it(tmp
     assert [r["learner_steps"] for r in rows] == [0, 10, 15]
     assert math.isnan(rows[0]["learner/loss"])
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]  # nothing temporary is left
+    log.log(row(15, seconds=77.0))
     log.log(row(15, env_steps=10))
-    trim(tmp_path, 15, 9)
+    assert trim(tmp_path, 15, 9) == 77.0, "the time of the last row that stays"
     assert read_metrics(tmp_path)[-1]["env_steps"] == 9, "moves played beyond the checkpoint are cut too"
-    trim(tmp_path / "nothing", 10, 0)
+    assert trim(tmp_path / "nothing", 10, 0) == 0.0
     assert not (tmp_path / "nothing").exists()
 
 
