@@ -19,7 +19,7 @@ TOP = {"pyproject.toml", "README.md", "rl", "envs", "configs", "tests", "cluster
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("envs",),
     ("rl.records", "rl.config"),
-    ("rl.nets", "rl.search", "rl.losses", "rl.storage", "rl.models"),
+    ("rl.nets", "rl.search", "rl.losses", "rl.storage", "rl.models", "rl.sgf"),
     ("rl.inference", "rl.weights", "rl.experience", "rl.learner"),
     ("rl.actors", "rl.trainer", "rl.agent"),
     ("rl.evaluation",),
