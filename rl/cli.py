@@ -6,6 +6,7 @@ them. ``console.py`` holds what the commands share: output, progress, errors and
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import importlib.util
 import json
@@ -210,6 +211,7 @@ def evaluate(
 @app.command()
 def play(
     agent: AgentArgument,
+    gtp: Annotated[bool, typer.Option("--gtp", help="Serve a program that speaks GTP, such as Sabaki.")] = False,
     simulations: Simulations = None,
     seconds: Annotated[float | None, typer.Option(help="Time of the agent for a move, instead of simulations.")] = None,
     level: Annotated[int | None, typer.Option(help="Limit its strength, from 1 (weakest) to 10.")] = None,
@@ -217,17 +219,29 @@ def play(
     second: Annotated[bool, typer.Option("--second", help="The agent moves first.")] = False,
     device: Device = "auto",
 ) -> None:
-    """Play against an agent in the terminal."""
-    loaded = load_agent(agent, device)
-    from rl.play.engine import Engine
-    from rl.play.terminal import play as run
+    """Play against an agent: in the terminal, or through another program by GTP."""
+    if gtp and second:
+        raise WrongInput("--second is for the terminal: a GTP client says who moves first")
+    from rl.play.gtp import private_output, standard_input
 
-    with user_input():
-        engine = Engine(loaded, simulations=simulations, seconds=seconds, level=level, friendly=friendly)
-    with while_running():
-        if seconds is not None:
-            engine.warm_up()
-        run(engine, human_first=not second)
+    with private_output() if gtp else contextlib.nullcontext() as answers:
+        loaded = load_agent(agent, device)
+        from rl.play.engine import Engine
+
+        with user_input():
+            engine = Engine(loaded, simulations=simulations, seconds=seconds, level=level, friendly=friendly)
+        with while_running():
+            if seconds is not None:
+                engine.warm_up()
+            if answers is not None:
+                loaded.network()  # weights that do not fit are told of now, not in the middle of a game
+                from rl.play.gtp_go import play as serve
+
+                serve(engine, standard_input(), answers)
+            else:
+                from rl.play.terminal import play as run
+
+                run(engine, human_first=not second)
 
 
 @app.command()

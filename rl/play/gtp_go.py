@@ -1,0 +1,217 @@
+"""GTP's commands for Go: what every game has, and komi, handicap, scores, SGF."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from envs.game import Game
+from rl.play.engine import Engine
+from rl.play.gtp import Command, Lines, Refused, WrongArguments, serve, without_arguments
+from rl.play.gtp_analysis import board_of_numbers
+from rl.play.gtp_commands import WHOLE, Session, whole
+from rl.play.scoring import area, chains, dead_chains, stones
+from rl.sgf import komi, read_sgf, write_sgf
+
+RULES = {"hasButton": False, "ko": "POSITIONAL", "scoring": "AREA", "tax": "NONE", "whiteHandicapBonus": "0"}
+
+
+def play(engine: Engine, lines: Lines, out: BinaryIO) -> None:
+    """Serve a client of GTP until it quits or goes away."""
+    session = Session(engine) if engine.game.territory is None else GoSession(engine)
+    serve(session.commands(), lines, out)
+
+
+def komi_of(game: Game) -> float:
+    """Points that White has in advance."""
+    points = komi(game)
+    assert points is not None, "Go has it"
+    return points
+
+
+class GoSession(Session):
+    """A game of Go, or of another game with territory, that a client steers."""
+
+    def commands(self) -> dict[str, Command]:
+        return super().commands() | {
+            "komi": Command("NEW_KOMI", self._komi),
+            "kgs-genmove_cleanup": Command("COLOR", partial(self._genmove, cleanup=True)),
+            "fixed_handicap": Command("NUMBER_OF_STONES", self._fixed_handicap),
+            "place_free_handicap": Command("NUMBER_OF_STONES", self._place_free_handicap),
+            "set_free_handicap": Command("VERTEX...", self._set_free_handicap),
+            "final_status_list": Command("alive|dead|seki", self._final_status_list),
+            "loadsgf": Command("FILENAME [MOVE_NUMBER]", self._loadsgf),
+            "printsgf": without_arguments(self._printsgf),
+            "kata-get-rules": without_arguments(lambda: json.dumps(self._rules())),
+            "kata-set-rules": Command("RULES", self._set_rules),
+            "fuseki-ownership": without_arguments(self._ownership),
+        }
+
+    def _komi(self, arguments: list[str]) -> str:
+        try:
+            [komi] = map(float, arguments)
+        except ValueError as error:
+            raise WrongArguments from error
+        self._set_komi(komi)
+        return ""
+
+    def _set_komi(self, komi: float) -> None:
+        """Also in the middle of a game: its moves are then played again in one with that komi."""
+        if komi == komi_of(self.engine.game):
+            return
+        moves = list(self.engine.moves)
+        try:
+            self.engine.new_game(komi=komi)
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        self._go_to(moves)
+        self._warmed_up()
+
+    def _rules(self) -> dict[str, object]:
+        return RULES | {"suicide": bool(self.engine.agent.config.env_options.get("suicide", False))}
+
+    def _set_rules(self, arguments: list[str]) -> str:
+        """Our rules are Tromp and Taylor's; whether several stones may be taken from oneself is the agent's to say."""
+        text = " ".join(arguments)
+        if text.lower() == "tromp-taylor":
+            return ""
+        try:
+            wanted = json.loads(text)
+        except ValueError:
+            wanted = None
+        if not arguments:
+            raise WrongArguments
+        if not isinstance(wanted, dict) or not wanted.items() <= self._rules().items():
+            raise Refused(f"the rules are fixed: tromp-taylor, {json.dumps(self._rules())}")
+        return ""
+
+    def _fixed_handicap(self, arguments: list[str]) -> str:
+        count = whole(arguments)
+        points = self._star_points(count)
+        if count < 2 or len(points) != count:
+            raise Refused("invalid number of stones")
+        return self._placed(points)
+
+    def _place_free_handicap(self, arguments: list[str]) -> str:
+        """The star points: no more of them than there are, which the specification allows."""
+        count = whole(arguments)
+        most = self._star_points(9) or self._star_points(4)
+        if count < 2 or not most:
+            raise Refused("invalid number of stones")
+        return self._placed(self._star_points(min(count, len(most))))
+
+    def _set_free_handicap(self, arguments: list[str]) -> str:
+        try:
+            points = [self._vertex(word) for word in arguments]
+        except WrongArguments as error:
+            raise Refused("bad vertex list") from error
+        if len(points) < 2 or len(set(points)) < len(points) or self._pass in points:
+            raise Refused("bad vertex list")
+        self._placed(points)
+        return ""
+
+    def _placed(self, points: list[int]) -> str:
+        if self.engine.moves:
+            raise Refused("board not empty")
+        try:
+            for point in points:
+                self._give_turn(0)
+                self.engine.play(point)
+        except ValueError as error:  # the last point of a board: a stone without a liberty
+            self._go_to([])
+            raise Refused("bad vertex list") from error
+        self._turns.append([])
+        return " ".join(self.engine.game.action_names[point] for point in points)
+
+    def _star_points(self, count: int) -> list[int]:
+        """``count`` handicap stones by §4.1.1; none where the board has no place for so many."""
+        size = self.engine.game.board_shape[0]
+        most = 0 if size < 7 else 4 if size == 7 or size % 2 == 0 else 9
+        if not 2 <= count <= most:
+            return []
+        near, middle = 3 if size > 12 else 2, size // 2
+        far = size - 1 - near
+        corners = [(far, near), (near, far), (near, near), (far, far)]
+        sides = [(middle, near), (middle, far), (far, middle), (near, middle)]
+        centre = [(middle, middle)] if count in (5, 7, 9) else []
+        chosen = [*corners[: min(count, 4)], *sides[: 0 if count < 6 else 2 if count < 8 else 4], *centre]
+        return [row * size + column for row, column in chosen]
+
+    def _margin(self) -> float:
+        """Points by which Black is ahead, as the board stands, less the stones that final_status_list calls dead."""
+        game = self.engine.game
+        board = stones(game, self.engine.state)
+        for chain in dead_chains(board, self.engine.ownership()):
+            for point in chain:
+                board[point] = 0
+        return area(board) - komi_of(game)
+
+    def _final_score(self) -> str:
+        margin = self._margin()
+        return "0" if margin == 0 else f"{'B' if margin > 0 else 'W'}+{abs(margin):g}"
+
+    def _final_status_list(self, arguments: list[str]) -> str:
+        if len(arguments) != 1 or arguments[0].lower() not in ("alive", "dead", "seki"):
+            raise WrongArguments
+        board = stones(self.engine.game, self.engine.state)
+        dead = dead_chains(board, self.engine.ownership())
+        wanted = {"dead": dead, "alive": [c for c in chains(board) if c not in dead], "seki": []}[arguments[0].lower()]
+        size, names = board.shape[1], self.engine.game.action_names
+        return "\n".join(" ".join(names[row * size + column] for row, column in chain) for chain in wanted)
+
+    def _loadsgf(self, arguments: list[str]) -> str:
+        last: int | None = None
+        match arguments:
+            case [*name, number] if name and WHOLE.fullmatch(number):  # the position before that move
+                path, last = Path(" ".join(name)), max(int(number) - 1, 0)
+            case [_, *_]:
+                path = Path(" ".join(arguments))
+            case _:
+                raise WrongArguments
+        try:
+            if path.exists() and not path.is_file():
+                raise ValueError("it is not a file")
+            read = read_sgf(path.read_bytes())
+            self._use_board_of(read.game)
+        except OSError as error:
+            raise Refused(f"cannot load file: {error.strerror or error}") from error
+        except ValueError as error:
+            raise Refused(f"cannot load file: {error}") from error
+        for move in read.moves[:last]:
+            self._turns.append(list(self.engine.moves))
+            self.engine.play(move)
+        return ""
+
+    def _use_board_of(self, game: Game) -> None:
+        """An empty board of the game's size and komi. Raises ValueError when the network cannot play there.
+
+        The game in progress then stays.
+        """
+        if game.territory is None:
+            raise ValueError(f"it holds a game of {game.title}")
+        options: dict[str, Any] = {"komi": komi_of(game)} if komi_of(game) != komi_of(self.engine.game) else {}
+        if game.board_shape != self.engine.game.board_shape:
+            options["size"] = game.board_shape[0]
+        self.engine.new_game(**options)
+        self._clear_board()
+
+    def _printsgf(self) -> str:
+        result = self._final_score() if self.engine.over else ""
+        return write_sgf(self.engine.game, self.engine.moves, names=("Black", "White"), result=result)
+
+    def _showboard(self) -> str:
+        return f"{super()._showboard()}, komi {komi_of(self.engine.game):g}"
+
+    def _gogui(self) -> str:
+        told = [super()._gogui(), "plist/Dead stones/final_status_list dead"]
+        if self.engine.agent.config.net.auxiliary.ownership:
+            told.append("dboard/Ownership/fuseki-ownership")
+        return "\n".join(told)
+
+    def _ownership(self) -> str:
+        owners = self.engine.ownership()
+        if owners is None:
+            raise Refused("this network has no ownership head")
+        return board_of_numbers(self.engine.game, owners)
