@@ -11,6 +11,7 @@ from collections import deque
 import numpy as np
 
 from envs.game import TO_MOVE, Game
+from rl.experience.targets import replay
 from rl.records import GameRecord
 
 GAMES = 1000  # the newest games that count
@@ -30,10 +31,7 @@ class Comebacks:
         if record.outcome == 0:
             return
         winner = 0 if record.outcome == 1 else 1
-        state, mine = record.start.copy(), []
-        for action in record.actions:
-            mine.append(state[TO_MOVE] == winner)
-            self.game.play(state, action)
+        mine = replay(self.game, record)[:, TO_MOVE] == winner
         values = (record.wdl[:, 0] - record.wdl[:, 2])[mine]
         self.lows.append(float(values.min(initial=1.0)))
 
