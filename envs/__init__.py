@@ -66,7 +66,7 @@ def make(env_id: str, **options: Any) -> Game:
     place, _, attribute = env_id.rpartition(":")
     if not place or not attribute:
         raise ValueError(f"environment {env_id!r} must be 'file.py:attribute' or 'module:attribute'")
-    module = _import(place)
+    module = import_place(place)
     if not hasattr(module, attribute):
         raise ValueError(f"environment {env_id!r}: {place} defines no {attribute!r}")
     made = _made(env_id, getattr(module, attribute), options)
@@ -92,7 +92,8 @@ def _made(env_id: str, factory: Any, options: dict[str, Any]) -> Any:
         raise ValueError(f"{env_id} cannot be made with {given}: {error}") from error
 
 
-def _import(place: str) -> ModuleType:
+def import_place(place: str) -> ModuleType:
+    """The module ``package.module`` or ``path/to/file.py``. Raises ValueError, in one sentence, where there is none."""
     remedy = ""
     if place.endswith(".py"):
         kind, path = "file", Path(place).resolve()

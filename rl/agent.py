@@ -12,7 +12,8 @@ import numpy as np
 import envs
 from envs.game import ONGOING, PLY, STATUS, Game
 from rl import models
-from rl.config import Config, SearchConfig
+from rl.config import GameConfig, GymConfig, SearchConfig
+from rl.gym_agent import GymAgent
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, Evaluation, SearchResult, Weights
 from rl.search import Search, Tree
 from rl.weights import AgentError, load_agent, resolve
@@ -88,7 +89,9 @@ class AgentPlayer:
 class Agent:
     """Weights with their game. The network is built when a position is first evaluated."""
 
-    def __init__(self, name: str, weights: Weights, config: Config, info: dict[str, Any], device: str = "auto") -> None:
+    def __init__(
+        self, name: str, weights: Weights, config: GameConfig, info: dict[str, Any], device: str = "auto"
+    ) -> None:
         """Raises AgentError when the game that the configuration names does not exist here."""
         # What training mixes in is for training: a board that fills the array needs no mask.
         options = {name: value for name, value in config.env_options.items() if name != "variants"}
@@ -245,7 +248,18 @@ def locate(name: str | Path) -> Path:
     return resolve(name)
 
 
-def load(name: str | Path, device: str = "auto") -> Agent:
+def load(name: str | Path, device: str = "auto") -> Agent | GymAgent:
     """The agent of this name, run folder, checkpoint folder or file. Raises AgentError, in one sentence."""
     loaded = load_agent(locate(name))
+    if isinstance(loaded.config, GymConfig):
+        return GymAgent(str(name), loaded.weights, loaded.config, loaded.info, device)
+    assert isinstance(loaded.config, GameConfig), "there are two kinds"
     return Agent(str(name), loaded.weights, loaded.config, loaded.info, device)
+
+
+def load_player(name: str | Path, device: str = "auto") -> Agent:
+    """The same where only an agent of a board game will do. Raises AgentError for another."""
+    agent = load(name, device)
+    if isinstance(agent, GymAgent):
+        raise AgentError(f"agent {agent.name!r} acts in {agent.config.env}, which is no board game")
+    return agent

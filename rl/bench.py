@@ -19,11 +19,11 @@ import envs
 from envs.game import ONGOING, STATUS, Game
 from envs.playout import count_moves, playout_rules
 from rl.actors.worker import SelfPlayWorker
-from rl.config import Config
+from rl.config import GameConfig
 from rl.learner import make_optimizer
 from rl.records import Evaluation, GameRecord
 from rl.search import Search
-from rl.trainer import Trainer
+from rl.trainers.games import GameTrainer
 
 ROUNDS = 7
 SECONDS = 1.5  # of each measurement
@@ -31,7 +31,7 @@ SEARCH_LANES = 128
 GAMES_A_CALL = 1000
 
 
-def run(kind: str, config: Config) -> dict[str, Any]:
+def run(kind: str, config: GameConfig) -> dict[str, Any]:
     """One benchmark, named in BENCHES. Keys: value, unit, ceiling, share and what explains it."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in an actor: throughput comes from many of them
@@ -41,10 +41,10 @@ def run(kind: str, config: Config) -> dict[str, Any]:
         torch.set_num_threads(threads)
 
 
-def selfplay(config: Config) -> dict[str, Any]:
+def selfplay(config: GameConfig) -> dict[str, Any]:
     """Evaluations/s of self-play; the ceiling is the bare network in the same format and batch on the same core."""
     started = time.perf_counter()
-    trainer = Trainer(config, device="auto")
+    trainer = GameTrainer(config, device="auto")
     worker = SelfPlayWorker(config, seed=config.seed)
     worker.use(trainer.learner.weights())
     worker.play(seconds=SECONDS)  # games apart from each other, as in a run that is going
@@ -67,13 +67,13 @@ def selfplay(config: Config) -> dict[str, Any]:
     }
 
 
-def learner(config: Config) -> dict[str, Any]:
+def learner(config: GameConfig) -> dict[str, Any]:
     """Rows/s of training from the window; the ceiling is forward, backward and step on one batch that stays put."""
     generous = config.experience.model_copy(update={"min_rows": 1, "reuse": 1e9})
     config = config.model_copy(
         update={"experience": generous, "run": config.run.model_copy(update={"learner_steps": None, "minutes": 1.0})}
     )
-    trainer = Trainer(config)
+    trainer = GameTrainer(config)
     size = config.learner.batch_size
     rng = np.random.default_rng(config.seed)
     while trainer.window.total < 4 * size:
@@ -107,7 +107,7 @@ def learner(config: Config) -> dict[str, Any]:
     return _compare(train, bare, "rows/s") | {"batch_size": size, "precision": precision}
 
 
-def search(config: Config) -> dict[str, Any]:
+def search(config: GameConfig) -> dict[str, Any]:
     """Simulations/s of search with an evaluator that costs nothing; the ceiling is the rules alone, in random play."""
     game = envs.make(config.env, **config.env_options)
     tree = Search(game, config.search, SEARCH_LANES, config.seed)
@@ -143,7 +143,7 @@ OPEN_SPIEL = {
 ROLLOUTS = 100
 
 
-def rules(config: Config) -> dict[str, Any]:
+def rules(config: GameConfig) -> dict[str, Any]:
     """Random playouts/s by the rules alone; what they are compared with is OpenSpiel's C++ random rollouts."""
     try:
         import pyspiel
@@ -177,15 +177,15 @@ def rules(config: Config) -> dict[str, Any]:
     return _compare(lambda: playouts(ours), lambda: playouts(others), "playouts/s") | {"ceiling_unit": "of OpenSpiel"}
 
 
-def broadcast(config: Config) -> dict[str, Any]:
+def broadcast(config: GameConfig) -> dict[str, Any]:
     """Bytes/s from a new version to the last actor having loaded it; the ceiling is copying the same bytes."""
     from rl.runtime.broadcast import measure
 
-    weights = Trainer(config).learner.weights()
+    weights = GameTrainer(config).learner.weights()
     return measure(config, weights, ROUNDS)
 
 
-BENCHES: dict[str, Callable[[Config], dict[str, Any]]] = {
+BENCHES: dict[str, Callable[[GameConfig], dict[str, Any]]] = {
     "selfplay": selfplay,
     "learner": learner,
     "search": search,

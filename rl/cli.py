@@ -34,6 +34,7 @@ from rl.console import (
 if TYPE_CHECKING:
     from envs.game import Game
     from rl.agent import Agent
+    from rl.gym_agent import GymAgent
 
 app = typer.Typer(
     cls=Commands, add_completion=False, pretty_exceptions_enable=False, help="Reinforcement learning by self-play."
@@ -49,7 +50,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and n
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
-def load_agent(name: str, device: str = "auto") -> Agent:
+def load_any(name: str, device: str = "auto") -> Agent | GymAgent:
     from rl.agent import load
 
     with while_running():
@@ -57,6 +58,16 @@ def load_agent(name: str, device: str = "auto") -> Agent:
     import torch
 
     torch.set_num_threads(idle_cores())
+    return agent
+
+
+def load_agent(name: str, device: str = "auto") -> Agent:
+    """An agent of a board game."""
+    from rl.gym_agent import GymAgent
+
+    agent = load_any(name, device)
+    if isinstance(agent, GymAgent):
+        raise WrongInput(f"agent {name!r} acts in {agent.config.env}, which is no board game: fuseki eval --episodes N")
     return agent
 
 
@@ -110,13 +121,14 @@ def train(
     serial: Annotated[bool, typer.Option("--serial", help="The whole cycle in this process, without Ray.")] = False,
 ) -> None:
     """Train an agent."""
-    from rl.config import load_config
+    from rl.config import GameConfig, load_config
 
     with user_input():
         resolved = load_config(config, overrides or [])
-        import envs
+        if isinstance(resolved, GameConfig):
+            import envs
 
-        envs.make(resolved.env, **resolved.env_options)
+            envs.make(resolved.env, **resolved.env_options)
     if resume and run_dir is None:
         raise WrongInput("--resume needs --run-dir, the folder of the run to go on with")
     folder = run_dir or Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
@@ -144,13 +156,19 @@ class Seats(enum.StrEnum):
 def evaluate(
     agent: AgentArgument,
     against: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="OPPONENT",
             help='random, mcts:400, solver, gnugo:10, gtp:"COMMAND" (any engine that speaks GTP), another AGENT, '
-            "or truth (solved positions).",
+            "or truth (solved positions). Board games.",
         ),
-    ],
+    ] = None,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Whole episodes to play. Gymnasium environments; default: 100.")
+    ] = None,
+    sampled: Annotated[
+        bool, typer.Option("--sampled", help="Draw actions as in training, not the likeliest. With --episodes.")
+    ] = False,
     games: Annotated[int, typer.Option(min=1, help="Games to play; each opening is played from both seats.")] = 100,
     simulations: Simulations = None,
     openings: Annotated[
@@ -173,7 +191,12 @@ def evaluate(
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Measure an agent: games against an opponent, or moves against solver truth."""
+    """Measure an agent: games against an opponent, moves against solver truth, or whole episodes."""
+    if against is None:
+        evaluate_episodes(agent, episodes, sampled, seed, device, as_json)
+        return
+    if episodes is not None:
+        raise WrongInput("--against is for board games and --episodes for Gymnasium environments: give one of them")
     from rl.evaluation.players import check_opponent
 
     if openings != "varied" and not (openings.isascii() and openings.isdigit()):
@@ -205,6 +228,26 @@ def evaluate(
             save=folder,
             progress=progress,
         )
+    show(result, as_json)
+
+
+def evaluate_episodes(agent: str, episodes: int | None, sampled: bool, seed: int, device: str, as_json: bool) -> None:
+    from rl.gym_agent import GymAgent
+
+    loaded = load_any(agent, device)
+    if not isinstance(loaded, GymAgent):
+        raise WrongInput(f"agent {agent!r} plays {loaded.game.title}: say --against whom")
+    from envs.gym import WorldError
+    from rl.evaluation.episodes import evaluate_episodes as measure
+
+    count = episodes or 100
+    try:
+        with while_running(), progress_bar(f"{agent} in {loaded.config.env}", count, hidden=False) as progress:
+            result = measure(loaded, count, deterministic=not sampled, seed=seed, progress=progress)
+    except WorldError as error:
+        fail(error, 1)
+    if not as_json:
+        del result["returns"], result["lengths"]
     show(result, as_json)
 
 
@@ -279,13 +322,15 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Measure throughput against what this machine can do at best."""
-    from rl.config import load_config, parse_config
+    from rl.config import GameConfig, load_config, parse_config
 
     with user_input():
         if config is None:
             resolved = parse_config(BENCH_CONFIG, "the benchmark's default")
         else:
             resolved = load_config(config, overrides or [])
+        if not isinstance(resolved, GameConfig):
+            raise WrongInput(f"bench {kind.value} measures board games; {resolved.env} is none")
         import envs
 
         envs.make(resolved.env, **resolved.env_options)

@@ -68,6 +68,7 @@ LEARNING = (
         from_zero=True,
     ),
     Panel("Value accuracy", (Curve("learner/value_accuracy"),), share=True),
+    Panel("Explained variance", (Curve("learner/explained_variance"),)),
 )
 SELF_PLAY = (
     Panel(
@@ -80,9 +81,12 @@ SELF_PLAY = (
         share=True,
     ),
     Panel("Length of games", (Curve("selfplay/game_length"),)),
+    Panel("Return of training episodes", (Curve("rollout/return"),)),
+    Panel("Length of training episodes", (Curve("rollout/length"),), from_zero=True),
 )
 SPEED = (
     Panel("Positions evaluated", (Curve("selfplay/evaluations_per_second"),), from_zero=True),
+    Panel("Steps of the environments", (Curve("rollout/steps_per_second"),), from_zero=True),
     Panel("Games finished", (Curve("selfplay/games_per_second"),), from_zero=True),
     Panel("Policy lag", (Curve("learner/lag_mean", "mean"), Curve("learner/lag_max", "max")), from_zero=True),
     Panel("Reuse", (Curve("experience/reuse"),), from_zero=True, noisy=False),
@@ -90,6 +94,8 @@ SPEED = (
         "Where time goes",
         (
             Curve("selfplay/evaluator_share", "actors in the network"),
+            Curve("rollout/evaluator_share", "actors in the network"),
+            Curve("rollout/environment_share", "actors in the environments"),
             Curve("learner/wait_fraction", "learner waiting"),
         ),
         share=True,
@@ -193,7 +199,9 @@ def choose_panels(runs: Sequence[Run]) -> list[Panel]:
         noisy=False,
     )
     elo = Panel("Elo", (Curve("eval/elo", "", "eval/elo_low", "eval/elo_high"),), noisy=False)
-    wanted = (accuracy, *score_panels(runs), elo, *LEARNING, *SELF_PLAY, *SPEED)
+    returned = Curve("eval/return_mean", "", "eval/return_low", "eval/return_high")
+    episodes = Panel("Return of evaluation episodes", (returned,), noisy=False)
+    wanted = (accuracy, episodes, *score_panels(runs), elo, *LEARNING, *SELF_PLAY, *SPEED)
     panels = []
     for panel in wanted:
         curves = tuple(c for c in panel.curves if any(run.has(c.metric) for run in runs))

@@ -70,6 +70,16 @@ class SelfPlayReport:
     evaluator_seconds: float  # the part of it spent inside the evaluator
     simulations: int  # budget of a full search now
 
+    @property
+    def env_steps(self) -> int:
+        return self.moves
+
+    def take(self) -> list[GameRecord]:
+        """The games, which the report then no longer holds: only the learner fetches them."""
+        games = list(self.games)
+        self.games.clear()
+        return games
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -86,6 +96,47 @@ class Batch:
     # Of games with territory (envs.game), else None; from the point of view of the side to move.
     ownership: np.ndarray | None = None  # [N, H·W] int8, 1 its own points at the end, -1 the other side's
     margin: np.ndarray | None = None  # [N] float32, points ahead at the end
+
+
+@dataclass(frozen=True)
+class Unroll:
+    """T steps of B environments, from actor to learner; time-major."""
+
+    observations: Tensors  # part → [T + 1, B, *shape]; the last one to bootstrap from
+    actions: np.ndarray  # [T, B] or [T, B, k], as the policy's distribution gives them
+    log_probs: np.ndarray  # [T, B] float32, of the policy that acted
+    values: np.ndarray  # [T + 1, B] float32, of the network that acted
+    rewards: np.ndarray  # [T, B] float32
+    terminated: np.ndarray  # [T, B] bool, the episode ended in a state without future
+    truncated: np.ndarray  # [T, B] bool, it was cut off
+    valid: np.ndarray  # [T, B] bool; False where the environment ignored the action and only began anew
+    first: np.ndarray  # [T + 1, B] bool, the observation is an episode's first
+    final_values: (
+        np.ndarray
+    )  # [T, B] float32, value of an episode's last observation where that is not the next one; NaN
+    state: Tensors  # name → [B, ...], the network's memory before the first step; empty without
+    discounted: np.ndarray  # [T, B] float32, discounted sum of the lane's rewards up to now, for normalising them
+    weights_version: int
+
+
+@dataclass(frozen=True)
+class RolloutReport:
+    """What an actor hands over after one stretch of stepping."""
+
+    unrolls: list[Unroll]
+    env_steps: int  # of all environments, those that only began anew not counted
+    episode_returns: list[float]  # of the episodes that ended: sums of the environment's own rewards
+    episode_lengths: list[int]
+    evaluations: int  # observations evaluated by the network
+    seconds: float  # wall time of the stretch
+    evaluator_seconds: float  # the part of it spent inside the network
+    environment_seconds: float  # the part of it spent inside the environments
+
+    def take(self) -> list[Unroll]:
+        """The unrolls, which the report then no longer holds: only the learner fetches them."""
+        unrolls = list(self.unrolls)
+        self.unrolls.clear()
+        return unrolls
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 from envs.game import Game, outcome
 from rl.actors.archive import Archive
 from rl.actors.games import Games, GamesType, Habits, HabitsType, advance, draw_games
-from rl.config import Config
+from rl.config import GameConfig
 from rl.records import Evaluation, GameRecord, SelfPlayReport, Tensors
 from rl.search import Search
 from rl.search.handles import handle_of
@@ -33,7 +33,7 @@ class SelfPlayEvaluator(Protocol):
 class SelfPlay:
     """``games`` games in flight. ``play`` continues them for a while and returns those that ended."""
 
-    def __init__(self, game: Game, config: Config, games: int, seed: int, progress: float = 1.0):
+    def __init__(self, game: Game, config: GameConfig, games: int, seed: int, progress: float = 1.0):
         """``progress`` in [0, 1]: see ``schedule``."""
         self.game, self.config, self.games = game, config, games
         play, search = config.selfplay, config.search
@@ -177,7 +177,7 @@ class SelfPlay:
         return own | {f"search.{name}": array for name, array in self.search.arrays().items()}
 
 
-def budgets(config: Config, progress: float) -> dict[str, int]:
+def budgets(config: GameConfig, progress: float) -> dict[str, int]:
     """Simulations of full and of fast searches when ``progress`` in [0, 1] of the run's budget is used, as in Habits.
 
     They follow the budget as the learning rate does, and no plateau of the results: those come from few and noisy

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
-
 import envs
 from rl.actors.selfplay import SelfPlay
-from rl.config import Config
+from rl.config import GameConfig
 from rl.inference import EXACT, Evaluator
 from rl.records import SelfPlayReport, Tensors, Weights
 
@@ -24,7 +22,7 @@ GOOD_ENOUGH = 0.95  # of the best throughput; fewer games at once finish sooner 
 class SelfPlayWorker:
     """Plays with the newest weights that it was given; sizes itself to the machine that it runs on."""
 
-    def __init__(self, config: Config, seed: int, device: str = "auto"):
+    def __init__(self, config: GameConfig, seed: int, device: str = "auto"):
         self.config = config
         self.game = envs.make(config.env, **config.env_options)
         self.seed, self.device = seed, device
@@ -90,6 +88,10 @@ class SelfPlayWorker:
         evaluator.load(weights)
         return evaluator
 
+    def resumable(self) -> bool:
+        """Whether ``state`` holds all there is: of games, always."""
+        return True
+
     def state(self) -> tuple[Tensors, dict]:
         """Games, searches and random streams in flight; and, JSON-able, what was settled at the start."""
         assert self.evaluator is not None and self.selfplay is not None, "use(weights) first"
@@ -100,8 +102,3 @@ class SelfPlayWorker:
         self.evaluator = self._evaluator(state["games"], weights, state["format"])
         self.selfplay = self._games(state["games"], weights.progress)
         self.selfplay.load_state_dict(tensors)
-
-
-def actor_seed(root: int, index: int, life: int = 0) -> int:
-    """The seed of actor ``index`` in its ``life``-th start; distinct for all, derived from the run's one seed."""
-    return int(np.random.SeedSequence(root, spawn_key=(1, index, life)).generate_state(1)[0])

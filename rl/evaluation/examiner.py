@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, field
 
 import envs
 from envs.game import Game
 from rl.agent import AgentPlayer
-from rl.config import Config
+from rl.config import GameConfig
 from rl.evaluation.arena import MatchGame, count, play_match
+from rl.evaluation.examination import Examination
 from rl.evaluation.game_files import file_name, match_files
 from rl.evaluation.gtp_engine import EngineError
 from rl.evaluation.gtp_player import GTPPlayer
@@ -27,20 +27,10 @@ PREVIOUS = "previous"  # an opponent: the weights of the last examination, at th
 ANCHOR = "random"  # the yardstick at 0 Elo, where it is among the opponents
 
 
-@dataclass(frozen=True)
-class Examination:
-    """One version's results: metrics under the catalogue's names, sample games as text, and all games as files."""
-
-    version: int
-    metrics: dict[str, float]
-    games: dict[str, str]
-    files: dict[str, dict[str, str]] = field(default_factory=dict)  # of each match: file name → content
-
-
 class Examiner:
     """Examines one version of the weights after another, always on the same positions and openings."""
 
-    def __init__(self, config: Config, device: str = "auto"):
+    def __init__(self, config: GameConfig, device: str = "auto"):
         self.config = config
         self.game = envs.make(config.env, **config.env_options)
         self.settings = config.evaluation

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from envs.game import Game
-from rl.agent import load, locate
+from rl.agent import load_player, locate
 from rl.evaluation.rollout_mcts import RolloutMCTS
 from rl.weights import AgentError
 
@@ -183,7 +183,7 @@ def make_player(
 
         limit = MOVE_SECONDS if move_seconds is None else move_seconds
         return GTPPlayer(game, opponent.command, text, lanes=lanes, move_seconds=limit)
-    agent = load(text, device=device)
+    agent = load_player(text, device=device)
     if agent.game.env_id != game.env_id:
         raise EvaluationError(f"{text!r} is an agent for {agent.game.env_id}, but the game is {game.env_id}")
     return agent.player(simulations, lanes=lanes, seed=seed)

@@ -208,6 +208,7 @@ def auxiliary_heads(config: NetConfig, game: Game, width: int) -> dict[str, nn.M
     if wanted.ownership:
         heads["ownership"] = Ownership(width)
     if wanted.score:
+        assert encoder.kind != "mlp", "refused above"
         common = (width, config.value_channels, encoder.activation, encoder.normalisation)
         heads["score"] = Score(*common, hidden=config.value_width)
     for name in ("reply", "soft_policy"):

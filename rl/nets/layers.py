@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from rl.config import Activation, Normalisation
+from rl.config import Activation, Initialisation, Normalisation, VectorNormalisation
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -32,6 +32,8 @@ def activation(name: Activation) -> nn.Module:
             return nn.ReLU(inplace=True)
         case "leaky_relu":
             return nn.LeakyReLU(0.01, inplace=True)
+        case "sigmoid":
+            return nn.Sigmoid()
         case "gelu":
             return nn.GELU()
         case "silu":
@@ -56,6 +58,19 @@ def norm2d(kind: Normalisation, channels: int) -> nn.Module:
             return nn.GroupNorm(1, channels)
         case "group":
             return nn.GroupNorm(groups(channels), channels)
+        case "none":
+            return nn.Identity()
+
+
+def norm1d(kind: VectorNormalisation, width: int) -> nn.Module:
+    """Normalisation of [N, width]; "layer" and "rms" (Zhang and Sennrich 2019) also of [..., width]."""
+    match kind:
+        case "batch":
+            return nn.BatchNorm1d(width)
+        case "layer":
+            return nn.LayerNorm(width)
+        case "rms":
+            return nn.RMSNorm(width)
         case "none":
             return nn.Identity()
 
@@ -131,11 +146,21 @@ class PooledBias(nn.Module):
         return self.linear(pool(x, mask))[:, :, None, None]
 
 
-def initialise(module: nn.Module) -> None:
-    """He initialisation of every convolution and linear layer inside, biases 0 (He et al. 2015, §2.2)."""
+def initialise(module: nn.Module, kind: Initialisation = "he") -> None:
+    """Draw every convolution and linear layer inside anew, biases 0.
+
+    he: He et al. 2015, §2.2; xavier: Glorot and Bengio 2010, §4.2.1; orthogonal: Saxe et al. 2014, with gain √2.
+    Layers that begin at 0 (the ends of residual branches) stay so.
+    """
     for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if isinstance(layer, nn.Conv2d | nn.Linear) and bool(layer.weight.any()):
+            match kind:
+                case "he":
+                    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+                case "xavier":
+                    nn.init.xavier_uniform_(layer.weight)
+                case "orthogonal":
+                    nn.init.orthogonal_(layer.weight, math.sqrt(2))
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from rl.config import TransformerConfig
-from rl.nets.layers import BESIDE, Mask, activation, initialise, on_board
+from rl.nets.layers import BESIDE, Mask, activation, initialise, norm1d, on_board
 
 MAX_SIDE = 19  # longest side of a board that relative positions can tell apart
 SPAN = 2 * MAX_SIDE - 1  # different offsets along one side
@@ -51,7 +51,8 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig):
         super().__init__()
         hidden = max(1, round(config.width * config.mlp_ratio))
-        self.norm1, self.norm2 = _norm(config), _norm(config)
+        self.norm1 = norm1d(config.normalisation, config.width)
+        self.norm2 = norm1d(config.normalisation, config.width)
         self.attention = Attention(config)
         self.up, self.down = nn.Linear(config.width, hidden), nn.Linear(hidden, config.width)
         self.act = activation(config.activation)
@@ -63,23 +64,29 @@ class Block(nn.Module):
 
 
 class TransformerEncoder(nn.Module):
-    """Planes [N, C, H, W] → features [N, width, H, W].
+    """Planes [N, C, H, W] → features [N, width, H, W]; with patches of p points a side, [N, width, H/p, W/p].
 
     Raises ValueError when ``positions`` is "relative" and the board is longer than MAX_SIDE.
     """
 
     def __init__(self, config: TransformerConfig, inputs: int, board_shape: tuple[int, int]):
         super().__init__()
-        if config.positions == "relative" and max(board_shape) > MAX_SIDE:
+        if config.patch > min(board_shape):
+            raise ValueError(f"net.encoder.patch {config.patch} is larger than a side of the {board_shape} points")
+        if config.positions == "relative" and max(board_shape) // config.patch > MAX_SIDE:
             raise ValueError(
                 f"relative positions reach boards of {MAX_SIDE} points a side, this one is {max(board_shape)}: "
-                "set net.encoder.positions to learned"
+                "set net.encoder.positions to learned, or a larger patch"
             )
         self.width = config.width
         self.relative = config.positions == "relative"
+        patch = config.patch
         self.stem = nn.Conv2d(inputs + 1, config.width, 3, padding=1)
+        if patch > 1:  # each patch on its own, whose place the positions tell
+            self.stem = nn.Conv2d(inputs + 1, config.width, patch, patch)
+            board_shape = board_shape[0] // patch, board_shape[1] // patch
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.norm = _norm(config)
+        self.norm = norm1d(config.normalisation, config.width)
         initialise(self)
         for block in self.blocks:
             nn.init.zeros_(block.attention.out.weight)  # type: ignore[union-attr, arg-type]
@@ -92,10 +99,11 @@ class TransformerEncoder(nn.Module):
         self.board_shape = board_shape
 
     def forward(self, planes: torch.Tensor, mask: Mask = None) -> torch.Tensor:
-        n, _, height, width = planes.shape
+        n = planes.shape[0]  # not len(), which an export would take for a constant
         ones = torch.ones_like(planes[:, :1]) if mask is None else mask
         beside = None if mask is None else BESIDE * (mask.flatten(2)[:, None] - 1.0)
         x = self.stem(torch.cat((planes, ones), 1))
+        height, width = x.shape[2:]
         x = x.flatten(2).transpose(1, 2)  # [N, T, width]
         if self.positions is not None:
             x = x + self.positions
@@ -113,7 +121,3 @@ def _offsets(height: int, width: int, device: torch.device) -> torch.Tensor:
     column = torch.arange(width, device=device).repeat(height)
     down, right = row[None] - row[:, None], column[None] - column[:, None]
     return ((down + MAX_SIDE - 1) * SPAN + right + MAX_SIDE - 1).flatten()
-
-
-def _norm(config: TransformerConfig) -> nn.Module:
-    return nn.LayerNorm(config.width) if config.normalisation == "layer" else nn.Identity()

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import ray
 
-from rl.actors.worker import actor_seed
-from rl.config import Config
+from rl.actors.seeds import actor_seed
+from rl.config import GameConfig
 from rl.records import Weights
 from rl.runtime import cluster
 from rl.runtime.processes import RayActor, plan
 
 
-def measure(config: Config, weights: Weights, rounds: int) -> dict[str, Any]:
+def measure(config: GameConfig, weights: Weights, rounds: int) -> dict[str, Any]:
     """``value`` is MB/s delivered, all actors together, from ``ray.put`` to the last evaluator's reply."""
     size = sum(t.nbytes for t in weights.tensors.values())
     with cluster():
         placed = plan(config, ray.cluster_resources())
-        actors = [RayActor.remote(config, actor_seed(config.seed, i)) for i in range(placed.actors)]
+        actors = [RayActor.remote(config, actor_seed(config.seed, i), placed.actors) for i in range(placed.actors)]
         ray.get([a.use.remote(ray.put(weights)) for a in actors])
         seconds, copies = [], []
         for version in range(1, rounds + 1):

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from rl.actors.worker import SelfPlayWorker, actor_seed
+from rl.actors.seeds import actor_seed
 from rl.config import Config
-from rl.evaluation.examiner import Examiner
-from rl.records import SelfPlayReport, Tensors, Weights
-from rl.runtime.session import Session, starting_weights, starting_window, summarise, write_checkpoint
-from rl.trainer import Trainer
+from rl.records import Tensors, Weights
+from rl.runtime.kinds import Report, Trainer, make_examiner, make_trainer, make_worker, summarise
+from rl.runtime.session import Session, write_checkpoint
 
 
 class Actors(Protocol):
@@ -27,7 +26,8 @@ class Actors(Protocol):
 
     def __len__(self) -> int: ...
     def use(self, weights: Weights) -> None: ...
-    def play(self, moves: int) -> list[SelfPlayReport]: ...
+    def play(self, moves: int) -> list[Report]: ...
+    def resumable(self) -> bool: ...
     def state(self) -> list[tuple[Tensors, dict]]: ...
     def restore(self, weights: Weights, states: list[tuple[Tensors, dict]]) -> None: ...
 
@@ -36,7 +36,7 @@ class LocalActors:
     """One actor, in this process."""
 
     def __init__(self, config: Config):
-        self.worker = SelfPlayWorker(config, actor_seed(config.seed, 0))
+        self.worker = make_worker(config, actor_seed(config.seed, 0), 1)
 
     def __len__(self) -> int:
         return 1
@@ -44,8 +44,11 @@ class LocalActors:
     def use(self, weights: Weights) -> None:
         self.worker.use(weights)
 
-    def play(self, moves: int) -> list[SelfPlayReport]:
+    def play(self, moves: int) -> list[Report]:
         return [self.worker.play(moves)]
+
+    def resumable(self) -> bool:
+        return self.worker.resumable()
 
     def state(self) -> list[tuple[Tensors, dict]]:
         return [self.worker.state()]
@@ -57,13 +60,11 @@ class LocalActors:
 def run_lockstep(session: Session, actors: Actors) -> None:
     """Drive a run to the end of its budget, or from where its checkpoint stands."""
     config = session.config
-    trainer = Trainer(config)
-    examiner = Examiner(config)
     saved = session.restored
+    trainer = make_trainer(config, new=saved is None)
+    examiner = make_examiner(config)
     if saved is not None:
         trainer.restore(saved.parts, saved.state)
-    else:
-        trainer.begin_with(starting_weights(config), starting_window(config))
     weights = trainer.weights(session.used())
     in_flight = saved.state.get("actors", []) if saved is not None else []
     if saved is not None and len(in_flight) == len(actors):
@@ -77,15 +78,15 @@ def run_lockstep(session: Session, actors: Actors) -> None:
     while session.used() < 1.0 and not session.stopping:
         for report in actors.play(config.run.sync_moves):
             session.played(report)
-            session.finished(summarise(report.games))
-            trainer.add(report.games)
+            session.finished(summarise(report))
+            trainer.add(report.take())
         measures = trainer.train(trainer.steps_allowed(), session.used())
         if measures:
             weights = trainer.weights(session.used())
             actors.use(weights)
         session.learned(weights.version, measures, trainer.busy_seconds)
         session.log(trainer.status() | {"weights/version": weights.version})
-        if session.checkpoint_due():
+        if session.checkpoint_due() and actors.resumable():
             checkpoint(session, trainer, actors, weights)
         if session.examination_due():
             session.examination_begun()

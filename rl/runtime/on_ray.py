@@ -3,8 +3,8 @@
 Data never passes through the driver. An actor's finished games go by reference from the actor to the learner, the
 learner's weights by reference from the object store of its node to the actors', one copy a node.
 
-Backpressure, both ways: the learner trains only as far as the reuse rule allows (``Trainer.steps_allowed``), and
-actors are not given new work while more than ``BACKLOG`` publishing periods of updates wait to be done.
+Backpressure, both ways: the learner trains only as far as its trainer allows (``steps_allowed``: the reuse rule, or
+what lies in the queue), and actors are not given new work while too much waits for it (``kinds.may_play``).
 
 Deaths: a dead actor (or evaluator) is replaced and plays on with the newest weights; a dead learner comes back from
 the last checkpoint, and the counters and curves with it.
@@ -20,8 +20,10 @@ from typing import Any
 import ray
 from ray.exceptions import ObjectLostError, RayActorError
 
-from rl.actors.worker import actor_seed
+from rl.actors.seeds import actor_seed
+from rl.records import RolloutReport
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
+from rl.runtime.kinds import may_play, updates_a_call
 from rl.runtime.processes import RayActor, RayExaminer, RayLearner, plan
 from rl.runtime.session import Session
 from rl.weights import Publisher
@@ -29,7 +31,6 @@ from rl.weights import Publisher
 log = logging.getLogger(__name__)
 
 PLAY_SECONDS = 2.0  # length of one stretch of play: how long an actor goes without looking for new weights
-BACKLOG = 4  # publishing periods of allowed updates beyond which actors wait for the learner
 WAIT_SECONDS = 1.0  # the driver looks at the clock and at Ctrl-C this often
 MAX_RESTARTS_A_MINUTE = 20  # more than this is no accident: give up instead of looping
 PROCESS_LOST = (RayActorError, ObjectLostError)
@@ -93,6 +94,8 @@ class Driver:
         self.calls: dict[Any, Call] = {}
         self.lives = [0] * self.plan.actors
         self.restarts: list[float] = []  # times of all restarts
+        self.handed = [0] * self.plan.actors  # stretches that each actor was given
+        self.trained = 0  # calls of the learner that trained
         self.learner = self._new_learner(session.restored_from)
         self.actors = [self._new_actor(i) for i in range(self.plan.actors)]
         self.examiner = self._new_examiner()
@@ -106,7 +109,9 @@ class Driver:
     def _new_actor(self, index: int) -> Any:
         seed = actor_seed(self.config.seed, index, self.lives[index] + 1000 * bool(self.session.restored))
         cores = 1 if self.plan.actors <= ray.cluster_resources().get("CPU", 1) else 0
-        return RayActor.options(num_cpus=cores, num_gpus=self.plan.actor_gpus).remote(self.config, seed)
+        return RayActor.options(num_cpus=cores, num_gpus=self.plan.actor_gpus).remote(
+            self.config, seed, self.plan.actors
+        )
 
     def _new_examiner(self) -> Any:
         return RayExaminer.options(num_cpus=0).remote(self.config)
@@ -137,14 +142,12 @@ class Driver:
     def hand_out_work(self) -> None:
         """Give idle actors their next stretch, the learner its next updates, the examiner its next version."""
         busy = {c.worker for c in self.calls.values() if c.kind == "play"}
-        limit = BACKLOG * self.config.learner.publish_every
-        if self.allowed < limit:
-            for index in range(self.plan.actors):
-                if index not in busy:
-                    self._play(index)
+        for index in range(self.plan.actors):
+            if index not in busy and may_play(self.config, self.handed, index, self.trained, self.allowed):
+                self._play(index)
         under_way = {c.kind for c in self.calls.values()}
         if "train" not in under_way and self.allowed > 0:
-            reply, weights = self.learner.train.remote(self.config.learner.publish_every, self.session.used())
+            reply, weights = self.learner.train.remote(updates_a_call(self.config), self.session.used())
             self.calls[reply] = Call("train", 0, weights)
         if self.session.examination_due() and "examine" not in under_way:
             self.session.examination_begun()
@@ -153,6 +156,7 @@ class Driver:
     def _play(self, index: int) -> None:
         news = self.published.newer_than(self.held[index])  # nobody fetches what it has
         self.held[index] = self.published.version
+        self.handed[index] += 1
         report, games = self.actors[index].play.remote(news.weights if news else None, None, PLAY_SECONDS)
         self.calls[report] = Call("play", index, games)
 
@@ -179,7 +183,7 @@ class Driver:
         (report, summary), games = call.aside
         self.session.played(report)
         self.session.finished(summary)
-        if summary["games"]:
+        if summary["games"] or isinstance(report, RolloutReport):
             self.calls[self.learner.add.remote(games)] = Call("add", 0)
 
     def take_allowance(self, call: Call) -> None:
@@ -189,6 +193,7 @@ class Driver:
     def take_training(self, call: Call) -> None:
         reply, weights = call.aside
         self.allowed, self.learner_status = reply["allowed"], reply["status"]
+        self.trained += bool(reply["measures"])
         if reply["version"] > self.published.version:
             self.published.publish(Published(reply["version"], weights))
             self.session.learned(reply["version"], reply["measures"], reply["busy"])
@@ -220,6 +225,7 @@ class Driver:
             self.session.progress.note(f"actor {call.worker} died and is replaced")
             self.actors[call.worker] = self._new_actor(call.worker)
             self.held[call.worker] = -1
+            self.handed[call.worker] -= 1  # that stretch is played anew
 
     def _recover_learner(self) -> None:
         """A new learner from the last checkpoint; the counters and curves go back to it too."""
@@ -228,6 +234,10 @@ class Driver:
         self.session.progress.note(f"the learner died and comes back from {newest}")
         # The dead one's other calls will fail too; games on their way to it are lost.
         self.calls = {r: c for r, c in self.calls.items() if c.kind not in ("add", "train")}
+        # What waited for it is lost too: each actor begins again with the stretch that it is at.
+        playing = {c.worker for c in self.calls.values() if c.kind == "play"}
+        self.trained = 0
+        self.handed = [int(index in playing) for index in range(self.plan.actors)]
         ray.kill(self.learner)
         self.session.rewind(load_checkpoint(newest).state)
         self.learner = self._new_learner(newest)

@@ -10,13 +10,13 @@ from typing import Any
 
 import ray
 
-from rl.actors.worker import SelfPlayWorker, actor_seed
-from rl.config import Config
-from rl.evaluation.examiner import Examination, Examiner
-from rl.records import GameRecord, SelfPlayReport, Tensors, Weights
+from rl.actors.seeds import actor_seed
+from rl.config import Config, GymConfig
+from rl.evaluation.examination import Examination
+from rl.records import Tensors, Weights
 from rl.runtime.checkpoint import load_checkpoint
-from rl.runtime.session import starting_weights, starting_window, summarise, write_checkpoint
-from rl.trainer import Trainer
+from rl.runtime.kinds import Report, make_examiner, make_trainer, make_worker, summarise
+from rl.runtime.session import write_checkpoint
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ def plan(config: Config, resources: dict[str, float]) -> Plan:
     cores, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
     threads = max(1, cores // 4) if gpus == 0 else 1
     actors = cores if cores <= 2 else cores - threads
+    if isinstance(
+        config, GymConfig
+    ):  # the learner has a core of its own where there are two; lanes are dealt out evenly
+        actors = max(n for n in range(1, max(2, cores)) if config.rollout.environments % n == 0)
     if config.run.actors != "auto":
         actors = config.run.actors
     learner_gpus = 0.0 if gpus == 0 else (0.25 if gpus < 2 else 1.0)
@@ -48,11 +52,11 @@ def plan(config: Config, resources: dict[str, float]) -> Plan:
 
 
 class ActorProcess:
-    """rl.actors.SelfPlayWorker in a process of its own."""
+    """A worker (rl.actors) in a process of its own, one of ``actors``."""
 
-    def __init__(self, config: Config, seed: int):
+    def __init__(self, config: Config, seed: int, actors: int):
         _threads(1)
-        self.worker = SelfPlayWorker(config, seed)
+        self.worker = make_worker(config, seed, actors)
 
     def use(self, weights: Weights) -> int:
         self.worker.use(weights)
@@ -61,17 +65,20 @@ class ActorProcess:
     @ray.method(num_returns=2)
     def play(
         self, weights: Weights | None, moves: int | None, seconds: float
-    ) -> tuple[tuple[SelfPlayReport, dict[str, float]], list[GameRecord]]:
-        """(The report without its games, their summary) and, apart, the games: only the learner fetches those."""
+    ) -> tuple[tuple[Report, dict[str, float]], list[Any]]:
+        """(The report without its experience, its summary) and, apart, what only the learner fetches."""
         if weights is not None:
             self.worker.use(weights)
         report = self.worker.play(moves, seconds)
-        games = list(report.games)
-        report.games.clear()
-        return (report, summarise(games)), games
+        summary = summarise(report)
+        experience = report.take()
+        return (report, summary), experience
 
-    def play_in_step(self, moves: int) -> SelfPlayReport:
+    def play_in_step(self, moves: int) -> Report:
         return self.worker.play(moves)
+
+    def resumable(self) -> bool:
+        return self.worker.resumable()
 
     def state(self) -> tuple[Tensors, dict]:
         return self.worker.state()
@@ -81,21 +88,19 @@ class ActorProcess:
 
 
 class LearnerProcess:
-    """rl.trainer.Trainer in a process of its own, which also writes the checkpoints."""
+    """A trainer (rl.trainers) in a process of its own, which also writes the checkpoints."""
 
     def __init__(self, config: Config, threads: int, checkpoint: str | None):
         _threads(threads)
         self.config = config
-        self.trainer = Trainer(config)
+        self.trainer = make_trainer(config, new=checkpoint is None)
         if checkpoint is not None:
             saved = load_checkpoint(checkpoint)
             self.trainer.restore(saved.parts, saved.state)
-        else:
-            self.trainer.begin_with(starting_weights(config), starting_window(config))
 
-    def add(self, games: list[GameRecord]) -> tuple[int, dict[str, float]]:
-        """Take games in; returns the updates allowed now and the window's status."""
-        self.trainer.add(games)
+    def add(self, experience: list[Any]) -> tuple[int, dict[str, float]]:
+        """Take games or unrolls in; returns the updates allowed now and the trainer's status."""
+        self.trainer.add(experience)
         return self.trainer.steps_allowed(), self.trainer.status()
 
     @ray.method(num_returns=2)
@@ -114,15 +119,15 @@ class LearnerProcess:
 
     def checkpoint(self, root: str, book: dict) -> str:
         parts, state = self.trainer.state()
-        return write_checkpoint(self.config, Path(root), parts, state, self.trainer.learner.weights(), book)
+        return write_checkpoint(self.config, Path(root), parts, state, self.trainer.weights(1.0), book)
 
 
 class ExaminerProcess:
-    """rl.evaluation.Examiner in a process of its own."""
+    """An examiner (rl.evaluation) in a process of its own."""
 
     def __init__(self, config: Config):
         _threads(1)
-        self.examiner = Examiner(config)
+        self.examiner = make_examiner(config)
 
     def examine(self, weights: Weights) -> Examination:
         return self.examiner.examine(weights)
@@ -145,7 +150,7 @@ class RayActors:
 
     def __init__(self, config: Config, placed: Plan):
         self.actors = [
-            RayActor.options(num_gpus=placed.actor_gpus).remote(config, actor_seed(config.seed, i))
+            RayActor.options(num_gpus=placed.actor_gpus).remote(config, actor_seed(config.seed, i), placed.actors)
             for i in range(placed.actors)
         ]
 
@@ -153,8 +158,11 @@ class RayActors:
         stored = ray.put(weights)
         ray.get([a.use.remote(stored) for a in self.actors])
 
-    def play(self, moves: int) -> list[SelfPlayReport]:
+    def play(self, moves: int) -> list[Report]:
         return ray.get([a.play_in_step.remote(moves) for a in self.actors])
+
+    def resumable(self) -> bool:
+        return ray.get(self.actors[0].resumable.remote())
 
     def state(self) -> list[tuple[Tensors, dict]]:
         return ray.get([a.state.remote() for a in self.actors])

@@ -23,7 +23,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from rl.config import Config
+from rl.config import Config, GameConfig
 
 LINE_SECONDS = 10.0  # between two plain lines
 REFRESH = 2  # live frames a second
@@ -37,7 +37,7 @@ class Progress:
         self.console = console or Console(stderr=True)
         self.live: Live | None = None
         self._row: dict[str, float] = {}
-        self._first: tuple[float, float] | None = None  # seconds and learner_steps where this session began
+        self._first: dict[str, float] | None = None  # seconds, learner_steps and env_steps where this session began
         self._at = time.monotonic()  # of the newest row
         self._line_at = -float("inf")
         self._unsaid = False  # the newest row was not printed as a line yet
@@ -83,7 +83,7 @@ class Progress:
         self._row |= row
         self._at = time.monotonic()
         if self._first is None:
-            self._first = (self._get("seconds"), self._get("learner_steps"))
+            self._first = {name: self._get(name) for name in ("seconds", "learner_steps", "env_steps")}
         self._say_notes()
         if self.live is None:
             self._unsaid = True
@@ -132,6 +132,8 @@ class Progress:
             shares.append(self.elapsed() / (60 * run.minutes))
         if run.learner_steps:
             shares.append(self._get("learner_steps") / run.learner_steps)
+        if run.env_steps:
+            shares.append(self._get("env_steps") / run.env_steps)
         return min(1.0, max(shares))
 
     def left(self) -> float | None:
@@ -139,11 +141,12 @@ class Progress:
         run, guesses = self.config.run, []
         if run.minutes:
             guesses.append(max(0.0, 60 * run.minutes - self.elapsed()))
-        if run.learner_steps and self._first is not None:
-            seconds = self._get("seconds") - self._first[0]
-            steps = self._get("learner_steps") - self._first[1]
-            if steps > 0:
-                guesses.append(max(0.0, (run.learner_steps - self._get("learner_steps")) * seconds / steps))
+        for name, budget in (("learner_steps", run.learner_steps), ("env_steps", run.env_steps)):
+            if budget and self._first is not None:
+                seconds = self._get("seconds") - self._first["seconds"]
+                steps = self._get(name) - self._first[name]
+                if steps > 0:
+                    guesses.append(max(0.0, (budget - self._get(name)) * seconds / steps))
         return min(guesses) if guesses else None
 
     def line(self) -> str:
@@ -158,12 +161,23 @@ class Progress:
     def _figures(self) -> list[tuple[str, str, str]]:
         """(column, name, value) of everything worth showing now."""
         get, has = self._get, self._has
-        figures = [("self-play", "games", f"{get('games'):,.0f}")]
+        if isinstance(self.config, GameConfig):
+            figures = [("self-play", "games", f"{get('games'):,.0f}")]
+        else:
+            figures = [
+                ("rollouts", "steps", f"{get('env_steps'):,.0f}"),
+                ("rollouts", "episodes", f"{get('games'):,.0f}"),
+            ]
         if has("selfplay/evaluations_per_second"):
             figures.append(("self-play", "evaluations/s", f"{get('selfplay/evaluations_per_second'):,.0f}"))
         if has("selfplay/game_length"):
             figures.append(("self-play", "moves a game", f"{get('selfplay/game_length'):.1f}"))
-        rows, needed = get("experience/rows_total"), self.config.experience.min_rows
+        if has("rollout/steps_per_second"):
+            figures.append(("rollouts", "steps/s", f"{get('rollout/steps_per_second'):,.0f}"))
+        if has("rollout/return"):
+            figures.append(("rollouts", "return", f"{get('rollout/return'):,.1f}"))
+        games = self.config if isinstance(self.config, GameConfig) else None
+        rows, needed = get("experience/rows_total"), games.experience.min_rows if games else 0
         if get("learner_steps") == 0 and rows < needed:
             figures.append(("learner", "waits for rows", f"{rows:,.0f} of {needed:,}"))
         else:
@@ -174,8 +188,8 @@ class Progress:
         if has("learner/lag_mean"):
             oldest = f" (max {get('learner/lag_max'):,.0f})" if has("learner/lag_max") else ""
             figures.append(("learner", "lag", f"{get('learner/lag_mean'):,.0f}{oldest}"))
-        if has("experience/reuse"):
-            most = self.config.experience.reuse
+        if games and has("experience/reuse"):
+            most = games.experience.reuse
             figures.append(("learner", "reuse", f"{get('experience/reuse'):.2f} of {most:g}"))
         shares = [
             f"{who} {get(name):.1%}"
@@ -186,6 +200,9 @@ class Progress:
             figures.append(("evaluation", "best moves", ", ".join(shares)))
         for opponent in opponents(self._row):
             figures.append(("evaluation", f"vs {opponent}", score_text(self._row, opponent)))
+        if has("eval/return_mean"):
+            low, high = get("eval/return_low"), get("eval/return_high")
+            figures.append(("evaluation", "return", f"{get('eval/return_mean'):,.1f} ({low:,.1f}–{high:,.1f})"))
         if has("eval/elo"):
             figures.append(("evaluation", "Elo", f"{get('eval/elo'):,.0f}"))
         return figures
@@ -203,7 +220,7 @@ class Progress:
             Text(f"{clock(left)} left" if left is not None else "", style="dim"),
         )
         figures = self._figures()
-        titles = [t for t in ("self-play", "learner", "evaluation") if any(f[0] == t for f in figures)]
+        titles = [t for t in ("self-play", "rollouts", "learner", "evaluation") if any(f[0] == t for f in figures)]
         boxes = []
         for title in titles:
             box = Table.grid(padding=(0, 1))
@@ -234,10 +251,12 @@ def summary(console: Console, rows: Sequence[Mapping[str, float]], run_dir: Path
             examined = row
     lines = Text()
     if latest:
-        lines.append(
-            f"{latest['games']:,.0f} games, {latest['learner_steps']:,.0f} updates and "
-            f"{latest['evaluations']:,.0f} evaluated positions in {clock(latest['seconds'])}.\n\n"
-        )
+        played = f"{latest['games']:,.0f} games, {latest['learner_steps']:,.0f} updates and "
+        played += f"{latest['evaluations']:,.0f} evaluated positions"
+        if "rollout/steps_per_second" in latest:
+            played = f"{latest['env_steps']:,.0f} steps in {latest['games']:,.0f} episodes and "
+            played += f"{latest['learner_steps']:,.0f} updates"
+        lines.append(f"{played} in {clock(latest['seconds'])}.\n\n")
     words = strength(latest)
     for text in words:
         lines.append("• ", style="cyan")
@@ -251,7 +270,7 @@ def summary(console: Console, rows: Sequence[Mapping[str, float]], run_dir: Path
     console.print()
     console.print(Panel(lines, title=title, title_align="left", border_style="green", padding=(1, 2)))
     # Outside the panel and never wrapped, so that a long one can be copied.
-    commands = next_commands(run_dir)
+    commands = next_commands(run_dir, episodes="rollout/steps_per_second" in latest)
     width = max(len(purpose) for purpose, _ in commands)
     for purpose, command in commands:
         line = Text.assemble("  ", (f"{purpose:{width}}  ", "dim"), (command, "bold"))
@@ -272,6 +291,12 @@ def strength(latest: Mapping[str, float]) -> list[str]:
         verdict = "Beats" if low > 0.5 else "Loses to" if high < 0.5 else "Is not clearly better or worse than"
         score = latest[f"eval/score/{opponent}"]
         said.append(f"{verdict} {opponent}: {score:.0%} of the points (95 % interval {low:.0%} to {high:.0%}).")
+    if "eval/return_mean" in latest:
+        low, high = latest.get("eval/return_low", -math.inf), latest.get("eval/return_high", math.inf)
+        said.append(
+            f"Returns {latest['eval/return_mean']:,.1f} an episode (95 % interval {low:,.1f} to {high:,.1f}, "
+            f"{latest.get('eval/episodes', 0):,.0f} episodes)."
+        )
     if "eval/elo" in latest:
         bounds = "{eval/elo_low:,.0f} to {eval/elo_high:,.0f}"
         known = "eval/elo_low" in latest and "eval/elo_high" in latest
@@ -280,12 +305,13 @@ def strength(latest: Mapping[str, float]) -> list[str]:
     return said
 
 
-def next_commands(run_dir: Path) -> list[tuple[str, str]]:
+def next_commands(run_dir: Path, episodes: bool = False) -> list[tuple[str, str]]:
     """(purpose, command) of what to do with a run now; each can be pasted into a shell."""
     folder = shlex.quote(str(run_dir))
+    measure = "--episodes 100" if episodes else "--against mcts:400 --games 100"
     commands = [
-        ("play against it", f"fuseki play {folder}"),
-        ("measure it", f"fuseki eval {folder} --against mcts:400 --games 100"),
+        *([] if episodes else [("play against it", f"fuseki play {folder}")]),
+        ("measure it", f"fuseki eval {folder} {measure}"),
         ("plot its curves", f"fuseki plot {folder} --out {shlex.quote(str(Path(run_dir) / 'curves.png'))}"),
     ]
     folders = sorted((Path(run_dir) / "wandb").glob("offline-run-*"))

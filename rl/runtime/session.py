@@ -6,7 +6,6 @@ import math
 import signal
 import threading
 import time
-from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -14,21 +13,14 @@ from typing import Any
 
 import yaml
 
-import envs
-from rl.agent import locate
 from rl.config import Config, ConfigError, parse_config
-from rl.evaluation.examiner import PREVIOUS, Examination
-from rl.evaluation.players import EvaluationError, check_opponent
-from rl.learner import Learner
-from rl.records import GameRecord, SelfPlayReport, Tensors, Weights
+from rl.evaluation.examination import Examination
+from rl.records import Tensors, Weights
 from rl.runtime.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from rl.runtime.kinds import Report, Stretch, check, must_match
 from rl.runtime.metrics import MetricsLog, trim
 from rl.runtime.progress import Progress
-from rl.weights import AgentError, load_agent, resolve
 
-# Sections that a resumed run may not change, since the shapes in its checkpoint depend on them.
-MUST_MATCH = ("env", "net")
-MUST_MATCH_IN_FLIGHT = ("search", "selfplay")  # where the checkpoint holds games and searches in flight
 LOG_SECONDS = 5.0  # between two rows of metrics in async mode
 
 
@@ -36,10 +28,10 @@ LOG_SECONDS = 5.0  # between two rows of metrics in async mode
 class Clock:
     """The one clock of a run; every row of metrics carries it."""
 
-    env_steps: int = 0  # moves played
-    games: int = 0  # games finished
+    env_steps: int = 0  # moves played, or steps of the environments
+    games: int = 0  # games, or episodes, finished
     learner_steps: int = 0
-    evaluations: int = 0  # positions evaluated by self-play networks
+    evaluations: int = 0  # positions or observations evaluated by the actors' networks
     seconds: float = 0.0  # wall time, resumed sessions added up
 
 
@@ -50,13 +42,9 @@ class Session:
         """Raises ConfigError, in one sentence, when the folder does not fit what was asked for."""
         self.config, self.run_dir = config, Path(run_dir)
         self.checkpoints = self.run_dir / "checkpoints"
-        for opponent in config.evaluation.opponents if config.evaluation.games else ():
-            try:
-                if opponent != PREVIOUS:
-                    check_opponent(opponent)
-            except EvaluationError as error:
-                raise ConfigError(f"evaluation.opponents: {error}") from error
         newest = latest_checkpoint(self.checkpoints)
+        if newest is not None:
+            check(config, new=False)
         if resume and newest is None:
             raise ConfigError(f"there is no checkpoint to resume in {str(run_dir)!r}; leave out --resume to begin anew")
         if newest is not None and not resume:
@@ -71,13 +59,7 @@ class Session:
             told = trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
             self.clock.seconds = max(self.clock.seconds, told)  # the curves never go back in time
         else:
-            # Whatever is wrong with what the run begins with is said before anything is written.
-            starting_window(config)
-            if (weights := starting_weights(config)) is not None:
-                try:
-                    Learner(envs.make(config.env, **config.env_options), config, "cpu").begin_with(weights)
-                except ValueError as error:
-                    raise ConfigError(f"learner.start_from: {config.learner.start_from!r}: {error}") from error
+            check(config, new=True)  # whatever is wrong is said before anything is written
         self.run_dir.mkdir(parents=True, exist_ok=True)
         (self.run_dir / "config.yaml").write_text(config.to_yaml())
         wandb_id = self.restored.state["wandb_run_id"] if self.restored else None
@@ -87,6 +69,7 @@ class Session:
         self.begin()
         self._started = math.inf  # nothing is charged before the driver says that everything is in place
         self.stopping = False  # asked to end by Ctrl-C or SIGTERM
+        self.good_enough = False  # an examination has reached evaluation.stop_at
         self._handlers: dict[signal.Signals, Any] = {}
         self._stretch = Stretch()
         self._busy = 0.0
@@ -95,13 +78,13 @@ class Session:
     def _check_same_run(self, in_flight: bool) -> None:
         path = self.run_dir / "config.yaml"
         old = parse_config(yaml.safe_load(path.read_text()), str(path))
-        for section in MUST_MATCH + (MUST_MATCH_IN_FLIGHT if in_flight else ()):
-            if getattr(old, section) != getattr(self.config, section):
-                raise ConfigError(f"{section!r} differs from the run in {str(self.run_dir)!r}, which cannot be resumed")
-        if _shapes(old) != _shapes(self.config):  # another komi is no other game
+        differs = must_match(old, self.config, in_flight)
+        if differs == "env_options":
             raise ConfigError(
                 f"'env_options' give other shapes than the run in {str(self.run_dir)!r} has, which cannot be resumed"
             )
+        if differs is not None:
+            raise ConfigError(f"{differs!r} differs from the run in {str(self.run_dir)!r}, which cannot be resumed")
 
     def __enter__(self) -> Session:
         self.progress.__enter__()
@@ -136,21 +119,24 @@ class Session:
 
     def used(self) -> float:
         """Share of the budget that is used, in [0, 1]; at 1 the run is over."""
+        if self.good_enough:
+            return 1.0
         clock, run = self.tick(), self.config.run
         by_clock = clock.seconds / (60 * run.minutes) if run.minutes else 0.0
-        by_steps = clock.learner_steps / run.learner_steps if run.learner_steps else 0.0
-        return min(1.0, max(by_clock, by_steps))
+        by_updates = clock.learner_steps / run.learner_steps if run.learner_steps else 0.0
+        by_steps = clock.env_steps / run.env_steps if run.env_steps else 0.0
+        return min(1.0, max(by_clock, by_updates, by_steps))
 
-    def played(self, report: SelfPlayReport) -> None:
+    def played(self, report: Report) -> None:
         """Count one actor's stretch of play. (Its games may have been taken out by then: see ``Stretch``.)"""
-        self.clock.env_steps += report.moves
+        self.clock.env_steps += report.env_steps
         self.clock.evaluations += report.evaluations
         self._stretch.add(report)
 
     def finished(self, summary: dict[str, float]) -> None:
-        """Count finished games, given as ``summarise`` gave them."""
+        """Count finished games or episodes, given as ``summarise`` gave them."""
         self.clock.games += int(summary["games"])
-        self._stretch.add_games(summary)
+        self._stretch.add_finished(summary)
 
     def learned(self, steps: int, measures: dict[str, float], busy_seconds: float) -> None:
         """Count updates; ``busy_seconds``: what the learner has spent in updates since it was started."""
@@ -191,8 +177,12 @@ class Session:
         self._examined = time.monotonic()
 
     def examined(self, found: Examination) -> None:
-        """Log an examination as a row of its own."""
+        """Log an examination as a row of its own; the run ends where it is good enough (``evaluation.stop_at``)."""
         self._write(found.metrics)
+        target = getattr(self.config.evaluation, "stop_at", None)
+        if target is not None and found.metrics.get("eval/return_mean", -math.inf) >= target and not self.good_enough:
+            self.good_enough = True
+            self.progress.note(f"the mean return has reached {target:g}: the run ends")
         for name, text in found.games.items():
             self.metrics.text(f"{found.version:08d}-{name}", text, asdict(self.clock))
         for folder, files in found.files.items():
@@ -207,109 +197,11 @@ class Session:
         trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
 
 
-class Stretch:
-    """What happened between two rows of metrics."""
-
-    def __init__(self) -> None:
-        self.moves = self.evaluations = self.simulations = 0
-        self.seconds = self.inside = self.busy = 0.0
-        self.totals: dict[str, float] = defaultdict(float)
-        self.measures: list[dict[str, float]] = []
-
-    def add(self, report: SelfPlayReport) -> None:
-        self.moves += report.moves
-        self.evaluations += report.evaluations
-        self.simulations = report.simulations
-        self.seconds += report.seconds
-        self.inside += report.evaluator_seconds
-
-    def add_games(self, summary: dict[str, float]) -> None:
-        for name, value in summary.items():
-            self.totals[name] += value
-
-    def add_measures(self, measures: dict[str, float], busy: float) -> None:
-        self.busy += busy
-        if measures:
-            self.measures.append(measures)
-
-    def metrics(self, elapsed: float) -> dict[str, float]:
-        row: dict[str, float] = {}
-        if self.moves:
-            row |= {
-                "selfplay/games_per_second": self.totals["games"] / elapsed,
-                "selfplay/evaluations_per_second": self.evaluations / elapsed,
-                "selfplay/moves_per_second": self.moves / elapsed,
-                "selfplay/simulations": self.simulations,
-                "selfplay/evaluator_share": self.inside / self.seconds,
-            }
-        if games := self.totals["games"]:
-            row |= {
-                "selfplay/game_length": self.totals["moves"] / games,
-                "selfplay/first_player_score": self.totals["first_points"] / games,
-                "selfplay/draw_share": self.totals["draws"] / games,
-                "selfplay/proven_share": self.totals["proven"] / self.totals["moves"],
-            }
-        if self.measures:
-            row["learner/wait_fraction"] = max(0.0, 1.0 - self.busy / elapsed)
-            for name in self.measures[0]:
-                values = [m[name] for m in self.measures]
-                row[name] = max(values) if name == "learner/lag_max" else sum(values) / len(values)
-        return row
-
-
-def _shapes(config: Config) -> tuple[Any, ...]:
-    """What games in a window and a network's weights depend on."""
-    game = envs.make(config.env, **config.env_options)
-    return config.env, game.plane_shape, game.num_actions, game.state_size
-
-
-def starting_weights(config: Config) -> Weights | None:
-    """The weights that ``learner.start_from`` names. Raises ConfigError when there are none."""
-    if config.learner.start_from is None:
-        return None
-    try:
-        return load_agent(locate(config.learner.start_from)).weights
-    except AgentError as error:
-        raise ConfigError(f"learner.start_from: {error}") from error
-
-
-def starting_window(config: Config) -> tuple[Tensors, dict] | None:
-    """The replay window of the run that ``experience.start_from`` names.
-
-    Raises ConfigError when it is none, or of another game, or CheckpointError when it is damaged.
-    """
-    source = config.experience.start_from
-    if source is None:
-        return None
-    try:
-        file = resolve(source)
-        theirs = load_agent(file).config
-    except AgentError as error:
-        raise ConfigError(f"experience.start_from: {error}") from error
-    if _shapes(theirs) != _shapes(config):
-        raise ConfigError(f"experience.start_from: {source!r} is a run of another game, or one of other shapes")
-    found = load_checkpoint(file.parent)
-    if "experience" not in found.parts:
-        raise ConfigError(f"experience.start_from: {source!r} holds no replay window; give a run or its checkpoint")
-    return found.parts["experience"], found.state["experience"]
-
-
-def summarise(games: list[GameRecord]) -> dict[str, float]:
-    """Sums over finished games, small enough to travel everywhere: games, moves, first_points, draws, proven."""
-    return {
-        "games": len(games),
-        "moves": sum(len(g.actions) for g in games),
-        "first_points": sum((g.outcome + 1) / 2 for g in games),
-        "draws": sum(g.outcome == 0 for g in games),
-        "proven": sum(int((g.proven != 0).sum()) for g in games),
-    }
-
-
 def write_checkpoint(
     config: Config, root: Path, parts: dict[str, Tensors], state: dict, weights: Weights, book: dict
 ) -> str:
     """Save everything of a run under ``root``; ``weights`` are the ones that actors and players use."""
-    info: dict[str, Any] = {"resign_below": state["comebacks"]["resign_below"]}
+    info: dict[str, Any] = {"resign_below": state["comebacks"]["resign_below"]} if "comebacks" in state else {}
     info |= {"learner_steps": weights.version, **{k: book["clock"][k] for k in ("games", "env_steps", "seconds")}}
     return save_checkpoint(
         root, weights.version, parts, state | book, weights, config, info, keep=config.run.keep_checkpoints

@@ -9,15 +9,16 @@ import torch
 
 import envs
 from rl import nets
-from rl.config import Config, parse_config
+from rl.config import Config, GameConfig
 from rl.records import Weights
 from rl.weights import save_agent
+from tests.rl.small import game_config
 
 
-def small_config(env_id: str, **changes: Any) -> Config:
+def small_config(env_id: str, **changes: Any) -> GameConfig:
     net = {"encoder": {"kind": "mlp", "width": 16, "depth": 1}}
     settings = {"env": env_id, "net": net, "search": {"simulations": 8}, "run": {"learner_steps": 1}}
-    return parse_config(settings | changes, "a test")
+    return game_config(settings | changes)
 
 
 def save_random_agent(path: Path, env_id: str = "tic_tac_toe", seed: int = 0, config: Config | None = None) -> Path:

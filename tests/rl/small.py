@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from envs.game import ONGOING, STATUS, Game, outcome
-from rl.config import Config, parse_config
+from rl.config import GameConfig, parse_config
 from rl.inference import random_positions
 from rl.records import Batch, GameRecord
 
@@ -15,10 +15,17 @@ MLP = {"kind": "mlp", "width": 16, "depth": 1}
 RESNET = {"kind": "resnet", "channels": 8, "blocks": 2}
 
 
-def small_config(env: str = "tic_tac_toe", encoder: dict[str, Any] | None = None, **sections: Any) -> Config:
+def small_config(env: str = "tic_tac_toe", encoder: dict[str, Any] | None = None, **sections: Any) -> GameConfig:
     """A configuration of small sizes; sections are given as mappings."""
     data = {"env": env, "net": {"encoder": encoder or MLP}, "run": {"learner_steps": 1000}}
-    return parse_config(data | sections, "the test")
+    return game_config(data | sections)
+
+
+def game_config(data: dict[str, Any]) -> GameConfig:
+    """The configuration that a mapping holds, of a board game."""
+    config = parse_config(data, "the test")
+    assert isinstance(config, GameConfig)
+    return config
 
 
 def random_record(game: Game, rng: np.random.Generator, opening: int = 0, proven: float = 0.3) -> GameRecord:

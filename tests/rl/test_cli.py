@@ -75,7 +75,7 @@ def as_json(result: Result) -> dict[str, Any]:
     ("words", "part"),
     [
         (["evl"], "Did you mean 'eval'"),
-        (["eval", "nobody"], "--against"),
+        (["eval", "nobody"], "nobody"),
         (["analyse", "nobody", "--simulations", "-1"], "--simulations"),
         (["analyse", "nobody", "--simulations", "many"], "--simulations"),
         (["bench", "everything"], "selfplay"),
@@ -149,6 +149,9 @@ def test_moves_that_cannot_be_played(moves: str, part: str, toe: str) -> None:
 
 
 def test_matches_that_cannot_be_played(toe: str) -> None:
+    refused(fuseki("eval", toe), "--against")
+    refused(fuseki("eval", toe, "--episodes", "3"), "--against")
+    refused(fuseki("eval", toe, "--against", "random", "--episodes", "3"), "--episodes")
     refused(fuseki("eval", toe, "--against", "mcts"), "mcts:ROLLOUTS")
     refused(fuseki("eval", toe, "--against", "random", "--device", "abacus"), "abacus")
     refused(fuseki("eval", toe, "--against", "gnu:10"), "random", "solver", "gnugo:LEVEL", "gtp:COMMAND")

@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 import envs
-from rl import learner as module
 from rl.config import AuxiliaryConfig, ExperienceConfig, LearnerConfig
 from rl.experience import ReplayWindow
-from rl.learner import Learner, learning_rate
+from rl.learner import GameLearner, learning_rate
+from rl.learner import base as module
 from rl.losses import alphazero_loss
 from rl.nets import build
 from rl.records import Tensors
@@ -29,13 +29,13 @@ TRANSFORMER = {"kind": "transformer", "width": 16, "depth": 1, "heads": 2}
 EXACT = {"precision": "float32"}
 
 
-def learner(encoder: dict[str, Any] | None = None, seed: int = 0, mode: str = "async", **fields: Any) -> Learner:
+def learner(encoder: dict[str, Any] | None = None, seed: int = 0, mode: str = "async", **fields: Any) -> GameLearner:
     run = {"mode": mode, "learner_steps": 1000}
     config = small_config("connect_four", encoder, seed=seed, learner=EXACT | fields, run=run)
-    return Learner(GAME, config, device="cpu")
+    return GameLearner(GAME, config, device="cpu")
 
 
-def snapshot(ours: Learner) -> Tensors:
+def snapshot(ours: GameLearner) -> Tensors:
     """Everything that an update changes, apart from torch's random stream."""
     tensors, _ = ours.state_dict()
     del tensors["torch_rng"]
@@ -245,7 +245,7 @@ def test_a_batch_that_is_not_finite_changes_nothing(where: str, poison: float) -
 # --- saved and restored ----------------------------------------------------------------------------------------------
 
 
-def through_a_file(ours: Learner, path: Path) -> tuple[Tensors, dict]:
+def through_a_file(ours: GameLearner, path: Path) -> tuple[Tensors, dict]:
     """The state as a checkpoint gives it back: arrays from a file, row-major whatever they were."""
     tensors, state = ours.state_dict()
     with path.open("wb") as file:
@@ -337,13 +337,13 @@ def test_measuring_the_precision_leaves_no_trace(
 
 def test_the_faster_precision_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, seconds = [0.0], dict[str, float]()
-    real = Learner.forward_backward
+    real = GameLearner.forward_backward
 
-    def timed(self: Learner, net: Any, rows: dict[str, torch.Tensor], precision: str) -> dict[str, torch.Tensor]:
+    def timed(self: GameLearner, net: Any, rows: dict[str, torch.Tensor], precision: str) -> dict[str, torch.Tensor]:
         clock[0] += seconds[precision]
         return real(self, net, rows, precision)
 
-    monkeypatch.setattr(Learner, "forward_backward", timed)
+    monkeypatch.setattr(GameLearner, "forward_backward", timed)
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
     for rounded, chosen in ((0.8, "bfloat16"), (0.95, "float32"), (8.0, "float32")):  # 5 % are too little to round for
         seconds |= {"float32": 1.0, "bfloat16": rounded}
@@ -380,7 +380,7 @@ def test_auxiliary_heads_learn_and_their_losses_are_weighed_in() -> None:
         "go5", RESNET, learner={"learning_rate": 0.01, "schedule": "constant", "precision": "float32"}
     )
     net = config.net.model_copy(update={"auxiliary": AuxiliaryConfig(**weights)})
-    ours = Learner(game, config.model_copy(update={"net": net}))
+    ours = GameLearner(game, config.model_copy(update={"net": net}))
     first = ours.update(batch, 0.0)
     parts = sum(weight * first[f"{name}_loss"] for name, weight in weights.items())
     assert first["loss"] == pytest.approx(first["policy_loss"] + first["value_loss"] + parts, rel=1e-5)

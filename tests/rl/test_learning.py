@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from rl.actors.worker import SelfPlayWorker, actor_seed
+from rl.actors.seeds import actor_seed
+from rl.actors.worker import SelfPlayWorker
 from rl.evaluation.truth import TruthSet
 from rl.search import Search
-from rl.trainer import Trainer
+from rl.trainers.games import GameTrainer
 from tests.rl.small import small_config
 
 STEPS = 300
@@ -43,7 +44,7 @@ def test_self_play_learns_tic_tac_toe(encoder: dict[str, Any], search: dict[str,
         learner={"batch_size": 256, "learning_rate": 4e-3, "warmup_steps": 20},
         run={"learner_steps": STEPS, "mode": "sync"},  # sync: a fixed format, no measurements
     )
-    trainer = Trainer(config, device="cpu")
+    trainer = GameTrainer(config, device="cpu")
     worker = SelfPlayWorker(config, actor_seed(config.seed, 0), device="cpu")
     worker.use(trainer.weights(0.0))
     while trainer.learner.step < STEPS:

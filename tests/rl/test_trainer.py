@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rl.config import Config, NetConfig
+from rl.config import GameConfig, NetConfig
 from rl.learner import learning_rate
 from rl.runtime.metrics import METRICS
-from rl.trainer import Trainer
+from rl.trainers.games import GameTrainer
 from tests.rl.small import MLP, random_records, small_config
 
 BATCH = 16
 
 
-def config(run: dict[str, Any] | None = None, reuse: float = 3.0, **learner: Any) -> Config:
+def config(run: dict[str, Any] | None = None, reuse: float = 3.0, **learner: Any) -> GameConfig:
     return small_config(
         experience={"min_rows": 50, "window": 100, "reuse": reuse},
         learner={"batch_size": BATCH, "precision": "float32"} | learner,
@@ -25,8 +25,8 @@ def config(run: dict[str, Any] | None = None, reuse: float = 3.0, **learner: Any
     )
 
 
-def trainer(run: dict[str, Any] | None = None, **fields: Any) -> Trainer:
-    return Trainer(config(run, **fields), device="cpu")
+def trainer(run: dict[str, Any] | None = None, **fields: Any) -> GameTrainer:
+    return GameTrainer(config(run, **fields), device="cpu")
 
 
 @pytest.mark.parametrize("reuse", [0.3, 1.0, 2.7])
@@ -116,7 +116,7 @@ def test_measures_are_means_over_the_steps_and_the_lag_its_maximum() -> None:
 
 def test_a_head_with_a_weight_gets_its_targets() -> None:
     net = {"encoder": MLP, "auxiliary": {"short_term_value": 0.5}}
-    ours = Trainer(config().model_copy(update={"net": NetConfig.model_validate(net)}), device="cpu")
+    ours = GameTrainer(config().model_copy(update={"net": NetConfig.model_validate(net)}), device="cpu")
     ours.add(random_records(ours.game, 20, seed=0))
     measures = ours.train(1, 0.0)
     assert measures["learner/short_term_value_loss"] > 0.5
@@ -150,13 +150,13 @@ def test_a_restored_trainer_goes_on_as_if_never_interrupted() -> None:
     fields: dict[str, Any] = {"encoder": encoder, "run": {"learner_steps": 60}}
     fields["experience"] = {"min_rows": 50, "window": 60, "reuse": 4}
     fields["learner"] = {"batch_size": BATCH, "precision": "float32"}
-    whole = Trainer(small_config(seed=1, **fields), device="cpu")
+    whole = GameTrainer(small_config(seed=1, **fields), device="cpu")
     whole.add(random_records(whole.game, 20, seed=0))
     whole.train(9, 0.0)
     parts, state = whole.state()
     state = json.loads(json.dumps(state))
 
-    def go_on(ours: Trainer) -> list[dict[str, float]]:
+    def go_on(ours: GameTrainer) -> list[dict[str, float]]:
         found = []
         for seed in (1, 2):
             found.append(ours.train(5, 0.0))
@@ -165,7 +165,7 @@ def test_a_restored_trainer_goes_on_as_if_never_interrupted() -> None:
         return [{name: value for name, value in row.items() if "per_second" not in name} for row in found]
 
     uninterrupted = go_on(whole)
-    restored = Trainer(small_config(seed=2, **fields), device="cpu")
+    restored = GameTrainer(small_config(seed=2, **fields), device="cpu")
     restored.restore(parts, state)
     assert restored.learner.step == 9
     assert go_on(restored) == uninterrupted

@@ -12,7 +12,7 @@ import envs
 from rl.actors import SelfPlay
 from rl.actors.selfplay import budgets
 from rl.actors.worker import SelfPlayWorker
-from rl.config import Config, ConfigError
+from rl.config import ConfigError, GameConfig
 from rl.records import Weights
 from tests.rl.actors.test_selfplay import VARIED, Fake, assert_same
 from tests.rl.actors.test_worker import SYNC, weights
@@ -21,7 +21,7 @@ from tests.rl.small import small_config
 FOUR = envs.make("connect_four")
 
 
-def config(full: int = 64, fast: int = 16, first: int | None = 4, **play: Any) -> Config:
+def config(full: int = 64, fast: int = 16, first: int | None = 4, **play: Any) -> GameConfig:
     play = {"fast_simulations": fast, "first_simulations": first, "simulations_grow_until": 0.5} | play
     return small_config("connect_four", search={"simulations": full, "solver": False}, selfplay=play, run=SYNC)
 

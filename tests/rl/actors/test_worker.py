@@ -9,8 +9,9 @@ import pytest
 import torch
 
 import envs
-from rl.actors.worker import LOCKSTEP_GAMES, SelfPlayWorker, actor_seed
-from rl.config import Config, InferenceConfig
+from rl.actors.seeds import actor_seed
+from rl.actors.worker import LOCKSTEP_GAMES, SelfPlayWorker
+from rl.config import GameConfig, InferenceConfig
 from rl.nets import build
 from rl.records import Weights
 from tests.rl.small import small_config
@@ -19,13 +20,13 @@ SYNC = {"mode": "sync", "learner_steps": 10}
 PLAY = {"full_search_fraction": 0.5, "fast_simulations": 3, "random_opening_plies": 3}
 
 
-def weights(config: Config, version: int = 0) -> Weights:
+def weights(config: GameConfig, version: int = 0) -> Weights:
     torch.manual_seed(version)
     net = build(config.net, envs.make(config.env))
     return Weights(version, {name: tensor.numpy().copy() for name, tensor in net.state_dict().items()})
 
 
-def config(games: int | str = 8, mode: dict | None = None) -> Config:
+def config(games: int | str = 8, mode: dict | None = None) -> GameConfig:
     return small_config(search={"simulations": 8}, selfplay=PLAY | {"games": games}, run=mode or SYNC)
 
 

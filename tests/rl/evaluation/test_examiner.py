@@ -9,7 +9,7 @@ import torch
 
 import envs
 from rl import nets
-from rl.config import Config, ConfigError
+from rl.config import ConfigError, GameConfig
 from rl.evaluation.examiner import Examiner
 from rl.records import Weights
 from rl.runtime.metrics import metric
@@ -24,7 +24,7 @@ def opponent(way: str) -> str:
     return f"gtp:{shlex.join([sys.executable, '-S', str(ENGINE), way])}"
 
 
-def config_against(*opponents: str) -> Config:
+def config_against(*opponents: str) -> GameConfig:
     evaluation = {"opponents": opponents, "games": 2, "simulations": 0}
     return small_config("go5", evaluation=evaluation, wandb={"enabled": False, "sample_games": 1})
 

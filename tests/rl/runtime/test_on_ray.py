@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from rl import runtime
-from rl.config import load_config
+from rl.config import GameConfig, load_config
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
 from rl.runtime.metrics import read_metrics
 from rl.runtime.processes import ActorProcess, LearnerProcess, Plan, plan
@@ -99,11 +99,12 @@ def test_lock_step_on_ray_equals_lock_step_in_one_process(tmp_path: Path) -> Non
 
 def test_weights_tell_actors_how_far_on_the_run_is(tmp_path: Path) -> None:
     by_clock = load_config(write_config(tmp_path / "clock.yaml", minutes=10))
+    assert isinstance(by_clock, GameConfig)
     learner: Any = LearnerProcess(by_clock, 1, None)  # Any: Ray's types of these methods know only their remote calls
     _, weights = learner.train(0, 0.3)
     assert weights.progress == 0.3
     growing = by_clock.selfplay.model_copy(update={"first_simulations": 2})
-    actor: Any = ActorProcess(by_clock.model_copy(update={"selfplay": growing}), seed=0)
+    actor: Any = ActorProcess(by_clock.model_copy(update={"selfplay": growing}), seed=0, actors=1)
     actor.use(weights)
     (first, _), _ = actor.play(None, 5, 60.0)
     (later, _), _ = actor.play(replace(weights, progress=0.9), 5, 60.0)

@@ -11,19 +11,19 @@ from dataclasses import replace
 import numpy as np
 
 import envs
-from rl.config import Config
+from rl.config import GameConfig
 from rl.experience import Comebacks, ReplayWindow
-from rl.learner import Learner
+from rl.learner import GameLearner
 from rl.records import GameRecord, Tensors, Weights
 
 Parts = dict[str, Tensors]
 
 
-class Trainer:
-    def __init__(self, config: Config, device: str = "auto"):
+class GameTrainer:
+    def __init__(self, config: GameConfig, device: str = "auto"):
         self.config = config
         self.game = envs.make(config.env, **config.env_options)
-        self.learner = Learner(self.game, config, device)
+        self.learner = GameLearner(self.game, config, device)
         seed = int(np.random.SeedSequence(config.seed, spawn_key=(0,)).generate_state(1)[0])
         self.comebacks = Comebacks(self.game)
         self.busy_seconds = 0.0  # spent in updates so far
@@ -67,8 +67,9 @@ class Trainer:
         """Share of the run's budget that is used now, by steps or by ``progress`` of the clock."""
         limit = self.config.run.learner_steps
         by_steps = self.learner.step / limit if limit else 0.0
-        by_clock = progress if self.config.run.minutes is not None else 0.0
-        return max(by_steps, by_clock)
+        run = self.config.run
+        by_others = progress if run.minutes is not None or run.env_steps is not None else 0.0
+        return max(by_steps, by_others)
 
     def status(self) -> dict[str, float]:
         """Counters of the window under the catalogue's names."""

@@ -1,6 +1,6 @@
-"""Batch → one update → metrics and, now and then, new Weights.
+"""One update of a network after another, and the averaged weights that actors use: what all algorithms share.
 
-Reads: Batch rows. Writes: Weights whose version is the number of updates behind them.
+Reads: rows of training data, by name. Writes: Weights whose version is the number of updates behind them.
 """
 
 from __future__ import annotations
@@ -9,55 +9,53 @@ import copy
 import logging
 import math
 import time
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from envs.game import Game
-from rl.config import Config, LearnerConfig
-from rl.losses import alphazero_loss, auxiliary_losses
-from rl.nets import PolicyValueNet, build
-from rl.records import Batch, Tensors, Weights
+from rl.config import LearnerConfig
+from rl.records import Tensors, Weights
 
 log = logging.getLogger(__name__)
 
 PRECISION_ROUNDS = 3  # timings of each precision at the first update
 WORTHWHILE = 1.15  # bfloat16 rounds, so it must gain this factor to be chosen
 
+Net = TypeVar("Net", bound=nn.Module)
+Rows = dict[str, torch.Tensor]  # what a loss reads, by name, on the learner's device
 
-class Learner:
-    """The network, its optimiser and the averaged weights that actors use."""
 
-    def __init__(self, game: Game, config: Config, device: str = "auto"):
-        self.config, self.auxiliary = config.learner, config.net.auxiliary
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        # A generator of its own would not reach nn.Module initialisers; fork so that nobody else's stream moves.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            self.net = build(config.net, game).to(self.device)
+class Learner(Generic[Net]):
+    """A network, its optimiser and its averaged weights. Subclasses say what the loss is (``forward_backward``)."""
+
+    def __init__(self, net: Net, config: LearnerConfig, seed: int, device: torch.device, reproducible: bool):
+        """``net`` lies on ``device`` already. ``reproducible``: nothing may depend on a measurement."""
+        self.config, self.device = config, device
         # Convolutions are faster with channels last on every device that was measured; others do not care.
-        self.net = self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net: Net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.net.train()
-        self.precision = self._settled_precision(config)  # None: to be measured at the first update
+        self.precision = self._settled_precision(reproducible)  # None: to be measured at the first update
         self.optimizer = make_optimizer(self.net, self.config)
         self.average = {name: tensor.detach().clone() for name, tensor in self.net.state_dict().items()}
         self.step = 0
         # Dropout draws from torch's global stream; seeded here and saved with the state.
-        torch.manual_seed(config.seed + 1)
+        torch.manual_seed(seed + 1)
 
-    def update(self, batch: Batch, progress: float) -> dict[str, float]:
+    def forward_backward(self, net: Net, rows: Rows, precision: str) -> Rows:
+        """Add the gradients of the loss of ``rows`` to ``net``; returns ``loss`` and the loss's other measures."""
+        raise NotImplementedError
+
+    def step_on(self, rows: Rows, progress: float) -> dict[str, float]:
         """One optimiser step. ``progress`` in [0, 1] is the share of the run's budget that is used.
 
-        Returns loss, policy_loss, value_loss, policy_entropy, policy_kl, value_accuracy, a loss for each auxiliary
-        head (ownership_loss ...), gradient_norm, learning_rate, lag_mean and lag_max (learner steps between the rows'
-        weights and those updated here).
+        Returns the loss's measures, gradient_norm and learning_rate.
         Raises FloatingPointError when the loss is not finite: weights and running statistics stay as they were.
         """
         rate = learning_rate(self.config, self.step, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        rows = self.rows(batch)
         if self.precision is None:
             self.precision = self._measure_precision(rows)
         self.optimizer.zero_grad(set_to_none=True)
@@ -73,10 +71,9 @@ class Learner:
                 buffer.copy_(value)
             raise FloatingPointError(f"the loss is not finite at learner step {self.step}: {named}")
         self.optimizer.step()
-        lag = self.step - batch.weights_version
         self.step += 1
         self._average()
-        return named | {"learning_rate": rate, "lag_mean": float(lag.mean()), "lag_max": float(lag.max())}
+        return named | {"learning_rate": rate}
 
     def begin_with(self, weights: Weights) -> None:
         """Begin with the weights of another agent. Raises ValueError when they do not fit the network."""
@@ -102,11 +99,6 @@ class Learner:
             for name in current.keys() - set(floating):
                 self.average[name].copy_(current[name])
 
-    def rows(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """What the loss reads of a batch, by name, on the learner's device."""
-        named = {name: value for name, value in vars(batch).items() if name != "weights_version" and value is not None}
-        return {name: self.to_device(value) for name, value in named.items()}
-
     def to_device(self, array: np.ndarray) -> torch.Tensor:
         """The array on the learner's device; planes in the layout of the network."""
         tensor = torch.from_numpy(array)
@@ -114,29 +106,14 @@ class Learner:
             tensor = tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.ndim == 4 else tensor
 
-    def forward_backward(
-        self, net: PolicyValueNet, rows: dict[str, torch.Tensor], precision: str
-    ) -> dict[str, torch.Tensor]:
-        """Add the gradients of the loss of ``rows`` (see ``rows``) to ``net``; returns the loss's measures."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            policy_logits, wdl_logits, extra = net.all_heads(rows["planes"])
-        measures = alphazero_loss(
-            policy_logits, wdl_logits, rows["legal"], rows["policy"], rows["wdl"], self.config.value_weight
-        )
-        for name, loss in auxiliary_losses(extra, rows).items():
-            measures["loss"] = measures["loss"] + getattr(self.auxiliary, name) * loss
-            measures[f"{name}_loss"] = loss.detach()
-        measures["loss"].backward()
-        return measures
-
-    def _settled_precision(self, config: Config) -> str | None:
+    def _settled_precision(self, reproducible: bool) -> str | None:
         if self.config.precision != "auto":
             return self.config.precision
-        if config.run.mode == "sync":
-            return "float32"  # nothing may depend on a measurement
+        if reproducible:
+            return "float32"
         return "bfloat16" if self.device.type == "cuda" else None
 
-    def _measure_precision(self, rows: dict[str, torch.Tensor]) -> str:
+    def _measure_precision(self, rows: Rows) -> str:
         """The faster precision on this machine, timed in turn on a copy of the network.
 
         bfloat16 is several times slower on a CPU without AVX512-BF16 or AMX and up to twice as fast with them.
@@ -191,7 +168,7 @@ class Learner:
             else:
                 placed = value  # a counter
             saved.setdefault(int(index), {})[name] = placed
-        moments = "exp_avg" if self.config.optimizer == "adamw" else "momentum_buffer"
+        moments = MOMENTS[self.config.optimizer]
         if not all(moments in state for state in saved.values()):
             log.info("the checkpoint is of another optimizer than %s, which begins anew", self.config.optimizer)
             saved = {}
@@ -204,13 +181,34 @@ def _below(tensors: Tensors, prefix: str) -> dict[str, torch.Tensor]:
 
 
 def make_optimizer(net: nn.Module, config: LearnerConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD with Nesterov momentum; weight decay on matrices and kernels, not on biases and gains."""
-    decayed = [p for p in net.parameters() if p.ndim > 1]
-    plain = [p for p in net.parameters() if p.ndim <= 1]
+    """The optimiser that ``config`` names; weight decay on matrices and kernels, not on biases and gains.
+
+    Adam's epsilon is 1e-5 as in the published PPO runs, AdamW's torch's own.
+    """
+    trained = [p for p in net.parameters() if p.requires_grad]
+    decayed = [p for p in trained if p.ndim > 1]
+    plain = [p for p in trained if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-    if config.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
-    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+    match config.optimizer:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+        case "adam":
+            return torch.optim.Adam(groups, lr=config.learning_rate, eps=1e-5, fused=True)
+        case "rmsprop":
+            return torch.optim.RMSprop(groups, lr=config.learning_rate, alpha=0.99, momentum=config.momentum)
+        case "sgd":
+            return torch.optim.SGD(
+                groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
+            )
+
+
+# What each optimiser keeps of a parameter, by which a checkpoint is told from one of another optimiser.
+MOMENTS = {"adamw": "exp_avg", "adam": "exp_avg", "rmsprop": "square_avg", "sgd": "momentum_buffer"}
+
+
+def device_of(name: str) -> torch.device:
+    """The device of this name; "auto" is CUDA where it exists."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def learning_rate(config: LearnerConfig, step: int, progress: float) -> float:

@@ -1,0 +1,176 @@
+"""Rollouts: B environments stepped by one network, one batch a step.
+
+Reads: the newest weights. Writes: Unrolls of ``rollout.steps`` steps. Environments go on where the last stretch left
+them, and so does the network's memory; what begins an episode is reset exactly there.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import torch
+
+from envs.gym import Step, World
+from rl.acting import sample_numpy
+from rl.config import GymConfig
+from rl.nets.actor_critic import ActorCritic, Observations, build_actor_critic
+from rl.records import RolloutReport, Tensors, Unroll, Weights
+
+SYNC_BEGIN = 32  # stretches after which environments begin anew in sync mode
+
+
+class RolloutWorker:
+    """Steps its environments with the newest weights that it was given."""
+
+    def __init__(self, config: GymConfig, seed: int, environments: int, device: str = "auto"):
+        """``environments``: of this actor. Raises envs.gym.UnknownWorld where there is no such environment."""
+        rollout = config.rollout
+        self.config, self.seed, self.lanes = config, seed, environments
+        self.world = World(
+            config.env,
+            environments,
+            options=config.env_options,
+            wrappers=rollout.wrappers,
+            vectorization="sync"
+            if config.run.mode == "sync" and rollout.vectorization == "auto"
+            else rollout.vectorization,
+            seed=seed,
+            timeout=rollout.timeout_seconds,
+        )
+        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+        with torch.random.fork_rng(devices=[]):  # the initial weights are never used
+            self.net: ActorCritic = build_actor_critic(config.net, self.world.spec).to(self.device).eval()
+        self.net.requires_grad_(False)
+        self.version = -1
+        self.stretches = 0  # played so far
+        self._begin(self._seed_now())
+
+    def _begin(self, seed: int) -> None:
+        """New episodes in every environment, and new random streams, all from ``seed``."""
+        self.rng = np.random.default_rng(seed)
+        self.observations = self.world.reset(seed)
+        self.memory = self.net.initial_state(self.lanes)
+        self.first = np.ones(self.lanes, bool)
+        self.discounted = np.zeros(self.lanes, np.float32)
+
+    def use(self, weights: Weights) -> None:
+        """Act with these weights from now on; they are copied. Raises ValueError when they are another network's."""
+        own = self.net.state_dict()
+        if own.keys() != weights.tensors.keys():
+            raise ValueError(f"the weights are of another network: {sorted(own.keys() ^ weights.tensors.keys())[0]!r}")
+        for name, tensor in own.items():
+            tensor.copy_(torch.from_numpy(np.array(weights.tensors[name])))
+        self.version = weights.version
+
+    def resumable(self) -> bool:
+        """Whether the next stretch begins new episodes, so that a run resumed here repeats the one that went on."""
+        return self.stretches % SYNC_BEGIN == 0
+
+    def state(self) -> tuple[Tensors, dict]:
+        """How many stretches were played. Environments cannot be saved: see ``play``."""
+        return {}, {"stretches": self.stretches}
+
+    def restore(self, weights: Weights, tensors: Tensors, state: dict) -> None:
+        """Go on after as many stretches, with new episodes."""
+        self.use(weights)
+        self.stretches = state["stretches"]
+        self._begin(self._seed_now())
+
+    def _seed_now(self) -> int:
+        return int(np.random.SeedSequence(self.seed, spawn_key=(self.stretches,)).generate_state(1)[0])
+
+    @torch.inference_mode()
+    def play(self, moves: int | None = None, seconds: float = float("inf")) -> RolloutReport:
+        """The next ``rollout.steps`` steps of every environment, whatever ``moves`` and ``seconds`` say.
+
+        In sync mode every SYNC_BEGIN-th stretch begins new episodes: there a run can be resumed bit by bit, although no
+        environment can be saved. What was under way is cut off, and its future comes from the value.
+        """
+        started = time.perf_counter()
+        if self.config.run.mode == "sync" and self.stretches and self.resumable():
+            self._begin(self._seed_now())
+        self.stretches += 1
+        steps, lanes = self.config.rollout.steps, self.lanes
+        spec, discount = self.net.spec, self.config.algorithm.discount
+        stored = {name: np.empty((steps + 1, *value.shape), value.dtype) for name, value in self.observations.items()}
+        before = {name: tensor.cpu().numpy().copy() for name, tensor in self.memory.items()}
+        log_probs, rewards, discounted = (np.empty((steps, lanes), np.float32) for _ in range(3))
+        values = np.empty((steps + 1, lanes), np.float32)
+        terminated, truncated, valid = (np.empty((steps, lanes), bool) for _ in range(3))
+        first = np.empty((steps + 1, lanes), bool)
+        final_values = np.full((steps, lanes), np.nan, np.float32)
+        actions: list[np.ndarray] = []
+        returns: list[float] = []
+        lengths: list[int] = []
+        inside = outside = 0.0
+        for t in range(steps):
+            self._store(stored, first, t)
+            mark = time.perf_counter()
+            parameters, value, self.memory = self._evaluate(self.observations, self.memory, self.first)
+            inside += time.perf_counter() - mark
+            chosen, log_probs[t] = sample_numpy(spec, parameters, self.rng)
+            values[t] = value
+            actions.append(chosen)
+            mark = time.perf_counter()
+            step = self.world.step(chosen)
+            outside += time.perf_counter() - mark
+            rewards[t], terminated[t], truncated[t], valid[t] = (
+                step.rewards,
+                step.terminated,
+                step.truncated,
+                step.valid,
+            )
+            self.discounted = self.discounted * discount * ~self.first + step.rewards
+            discounted[t] = self.discounted
+            if step.final is not None and len(step.final_lanes):
+                final_values[t, step.final_lanes] = self._final_values(step)
+            if len(step.episode_returns):
+                returns += step.episode_returns.tolist()
+                lengths += step.episode_lengths.tolist()
+            self.observations, self.first = step.observations, step.first
+        self._store(stored, first, steps)
+        # The value alone: the next stretch evaluates this step again, perhaps with newer weights.
+        _, values[steps], _ = self._evaluate(self.observations, self.memory, self.first)
+        unroll = Unroll(
+            observations=stored,
+            actions=np.stack(actions),
+            log_probs=log_probs,
+            values=values,
+            rewards=rewards,
+            terminated=terminated,
+            truncated=truncated,
+            valid=valid,
+            first=first,
+            final_values=final_values,
+            state=before,
+            discounted=discounted,
+            weights_version=self.version,
+        )
+        seconds = time.perf_counter() - started
+        return RolloutReport(
+            [unroll], int(valid.sum()), returns, lengths, (steps + 1) * lanes, seconds, inside, outside
+        )
+
+    def _store(self, stored: Tensors, first: np.ndarray, t: int) -> None:
+        for name, value in self.observations.items():
+            stored[name][t] = value
+        first[t] = self.first
+
+    def _evaluate(
+        self, observations: Tensors, state: Observations, first: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Observations]:
+        """Parameters [B, P], values [B] and the memory after one step."""
+        inputs = {name: torch.from_numpy(value)[None].to(self.device) for name, value in observations.items()}
+        parameters, value, state = self.net(inputs, state, torch.from_numpy(first)[None].to(self.device))
+        return parameters[0].cpu().numpy(), value[0].cpu().numpy(), state
+
+    def _final_values(self, step: Step) -> np.ndarray:
+        """Values of the last observations of episodes whose environments have begun anew already."""
+        assert step.final is not None
+        lanes = torch.from_numpy(step.final_lanes)
+        state = {name: tensor[lanes.to(tensor.device)] for name, tensor in self.memory.items()}
+        return self._evaluate(step.final, state, np.zeros(len(lanes), bool))[1]
+
+    def close(self) -> None:
+        self.world.close()

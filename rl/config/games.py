@@ -1,0 +1,123 @@
+"""The configuration of a run that learns a board game by self-play (AlphaZero)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from rl.config.nets import MLPConfig, ResNetConfig, TransformerConfig
+from rl.config.sections import Auto, Config, EvaluationConfig, Fraction, LearnerConfig, NonNegative, Positive, Section
+
+EncoderConfig = Annotated[MLPConfig | ResNetConfig | TransformerConfig, Field(discriminator="kind")]
+
+
+class AuxiliaryConfig(Section):
+    """Heads that only training asks: the weight of each one's loss beside the policy's, 0 for no such head."""
+
+    ownership: NonNegative = 0.0  # who owns each point at the end (Wu 2019, §4.1); games with territory
+    score: NonNegative = 0.0  # by how many points (Wu 2019, §4.1); games with territory
+    reply: NonNegative = 0.0  # the next move (Wu 2019, §4.1)
+    soft_policy: NonNegative = 0.0  # the policy target to the power ¼, renormalised (KataGo's methods)
+    # Win, draw and loss on average over the searches of the next few, dozen and dozens of moves (KataGo's methods,
+    # "Short-term Value and Score Targets"); horizons by the size of the board, rl.records.SHORT_TERM_HORIZONS
+    short_term_value: NonNegative = 0.0
+
+
+class NetConfig(Section):
+    encoder: EncoderConfig
+    auxiliary: AuxiliaryConfig = AuxiliaryConfig()
+    policy_channels: Positive = 16  # features a board point in the policy head
+    value_channels: Positive = 16  # features a board point in the value head
+    value_width: Positive = 64  # hidden units of the value head
+
+
+class SearchConfig(Section):
+    kind: Literal["gumbel", "puct"] = "gumbel"
+    simulations: Positive = 32
+    solver: bool = True  # back up proven wins, draws and losses exactly (Winands et al. 2008, MCTS-Solver)
+    lookahead: bool = False  # try a new node's moves, and the replies, for immediate wins; cheap only in cheap games
+    reuse_tree: bool = False  # keep the played move's subtree for the next search
+    root_symmetries: bool = False  # average the root's evaluation over the board's symmetries
+    # Gumbel AlphaZero (Danihelka et al. 2022)
+    max_considered: Positive = 16  # root actions in sequential halving
+    c_visit: NonNegative = 50.0
+    c_scale: Annotated[float, Field(gt=0)] = 1.0
+    # PUCT (Silver et al. 2018)
+    c_puct: Annotated[float, Field(gt=0)] = 1.5
+    fpu_reduction: NonNegative = 0.2
+    dirichlet_fraction: Fraction = 0.25
+    dirichlet_total: Annotated[float, Field(gt=0)] = 10.0  # alpha = total / number of legal actions (KataGo)
+
+
+class SelfPlayConfig(Section):
+    games: Positive | Auto = "auto"  # games an actor advances at once
+    full_search_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # playout-cap randomisation (Wu 2019, §3.1)
+    fast_simulations: Positive = 8  # budget of the other searches, whose policies are not trained on
+    # Few simulations first, since an untrained network makes deep searches no better, and more games teach it sooner
+    # (Wu 2019, §3.1, anneals its budgets from 600 and 100 to 1,000 and 200): full searches begin with so many, and grow
+    # by equal factors to search.simulations, fast ones in proportion to them; null for all of them from the beginning.
+    first_simulations: Positive | None = None
+    simulations_grow_until: Annotated[float, Field(gt=0, le=1)] = (
+        0.5  # share of the run's budget by which they are full
+    )
+    sampled_plies: Annotated[int, Field(ge=0)] = 0  # opening plies whose move is drawn from the improved policy
+    random_opening_plies: Annotated[int, Field(ge=0)] = 0  # games start after 0 to this many random moves,
+    random_openings: Fraction = 1.0  # this share of them; the others from the initial position
+    # This share of games begins at a position that one of the actor's last 1,000 games came by (Go-Exploit, Trudeau and
+    # Bowling 2023), whatever the openings above; it is 0 until the first game has ended, also after a resume in async.
+    stored_starts: Fraction = 0.0
+    # Once four searches in a row gave a side a value beyond this, only this share of the full searches is made: what is
+    # left of a decided game teaches little (KataGo, Wu 2019, appendix D, reduces visits there). 1: never.
+    decided_value: Fraction = 1.0
+    decided_searches: Fraction = 0.1
+    random_move: Fraction = 0.0  # chance that a searched move is replaced by a random one, for diverse positions
+
+
+class ExperienceConfig(Section):
+    start_from: str | None = None  # a run or checkpoint: a new run begins with its window, for another network (KataGo)
+    min_rows: Positive = 2_000  # training starts with this many
+    window: Positive = 100_000  # rows of the window while fewer than this were ever generated
+    window_exponent: Fraction = 0.65  # then it grows as rows**exponent (KataGo, Wu 2019, appendix C)
+    max_rows: Positive = 1_000_000
+    reuse: Annotated[float, Field(gt=0)] = 8.0  # at most this many trainings a new row
+    outcome_weight: Fraction = 0.5  # value target = weight · outcome + (1 - weight) · searched root value
+    # This share of a game's rows goes to its moves by how far the search moved the network's policy, so that surprising
+    # positions are seen more often (KataGo's methods, "Policy Surprise Weighting", which takes 0.5).
+    surprise_weight: Fraction = 0.0
+
+
+class GameLearnerConfig(LearnerConfig):
+    symmetries: bool = True  # augment each row with a random symmetry of the board
+    publish_every: Positive = 20  # learner steps between two published versions
+
+
+class InferenceConfig(Section):
+    format: str = "auto"  # measured at start; or a format's name, as logged, to pin it
+    compile: bool = False  # also try torch.compile: costs half a minute at start, pays for long runs
+    tolerance: Annotated[float, Field(gt=0)] = 0.03  # largest accepted gap to float32 in any probability or in wdl
+
+
+class MatchEvaluationConfig(EvaluationConfig):
+    positions: Positive = 500  # of the game's truth set, where it has one
+    simulations: Annotated[int, Field(ge=0)] = 64
+    games: Annotated[int, Field(ge=0)] = 40  # against each yardstick
+    # As for eval --against (mcts:400, gnugo:10, gtp:COMMAND, an agent); "previous": the weights of the last evaluation
+    opponents: tuple[str, ...] = ("random", "mcts:100")
+
+
+class GameConfig(Config):
+    net: NetConfig
+    search: SearchConfig = SearchConfig()
+    selfplay: SelfPlayConfig = SelfPlayConfig()
+    experience: ExperienceConfig = ExperienceConfig()
+    learner: GameLearnerConfig = GameLearnerConfig()
+    inference: InferenceConfig = InferenceConfig()
+    evaluation: MatchEvaluationConfig = MatchEvaluationConfig()
+
+    @model_validator(mode="after")
+    def _simulations_grow(self) -> GameConfig:
+        first, full = self.selfplay.first_simulations, self.search.simulations
+        if first is not None and first > full:
+            raise ValueError(f"selfplay.first_simulations {first} must not exceed search.simulations {full}, its end")
+        return self

@@ -1,0 +1,118 @@
+"""The configuration of a run that learns a Gymnasium environment from its rollouts (PPO or IMPALA)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from rl.config.nets import (
+    ConvConfig,
+    ImpalaConfig,
+    Initialisation,
+    MLPConfig,
+    RecurrentConfig,
+    ResNetConfig,
+    TransformerConfig,
+    WindowConfig,
+)
+from rl.config.sections import Config, EvaluationConfig, Fraction, LearnerConfig, NonNegative, Positive, Section
+
+EncoderConfig = Annotated[
+    MLPConfig | ConvConfig | ImpalaConfig | ResNetConfig | TransformerConfig, Field(discriminator="kind")
+]
+CoreConfig = Annotated[RecurrentConfig | WindowConfig, Field(discriminator="kind")]
+Discount = Annotated[float, Field(gt=0, le=1)]
+
+
+class ActorCriticConfig(Section):
+    """Each part of the observation is encoded, the results are joined, and a core may remember earlier ones."""
+
+    encoder: EncoderConfig
+    # Of the parts of a Dict or Tuple observation that take another encoder, by name.
+    parts: dict[str, EncoderConfig] = Field(default_factory=dict)
+    core: CoreConfig | None = None  # memory; none for a feed-forward network
+    separate_value: bool = False  # the value has an encoder and a core of its own
+    initialisation: Initialisation = "orthogonal"
+    normalise_observations: bool = False  # vectors by their running mean and deviation, which travel with the weights
+    squash: bool = False  # continuous actions through tanh (Haarnoja et al. 2018); otherwise they are clipped
+    log_std: Annotated[float, Field(ge=-5, le=2)] = 0.0  # continuous actions: where its logarithm begins
+
+
+class PPOConfig(Section):
+    """Proximal policy optimisation (Schulman et al. 2017)."""
+
+    kind: Literal["ppo"]
+    discount: Discount = 0.99
+    gae_lambda: Fraction = 0.95  # Schulman et al. 2016
+    epochs: Positive = 4
+    clip: Annotated[float, Field(gt=0)] = 0.2
+    value_clip: Annotated[float, Field(gt=0)] | None = None
+    kl_stop: Annotated[float, Field(gt=0)] | None = None  # no more epochs on these rows beyond this divergence
+    entropy_weight: NonNegative = 0.01
+    final_entropy_weight: NonNegative | None = None  # where a linear schedule over the budget ends; null: constant
+    normalise_advantages: bool = True  # in each minibatch
+    normalise_rewards: bool = False  # divided by the running deviation of the discounted return
+    overlap: bool = True  # actors gather the next rows while the learner trains on the last; in async mode
+
+
+class IMPALAConfig(Section):
+    """Importance-weighted actor-learner architecture with V-trace (Espeholt et al. 2018)."""
+
+    kind: Literal["impala"]
+    discount: Discount = 0.99
+    rho_clip: Annotated[float, Field(gt=0)] = 1.0
+    c_clip: Annotated[float, Field(gt=0)] = 1.0
+    trace_lambda: Fraction = 1.0
+    entropy_weight: NonNegative = 0.01
+    final_entropy_weight: NonNegative | None = None
+    normalise_rewards: bool = False
+    queue: Positive = 4  # stretches that may wait for the learner before actors wait for it
+
+
+AlgorithmConfig = Annotated[PPOConfig | IMPALAConfig, Field(discriminator="kind")]
+
+
+class RolloutConfig(Section):
+    environments: Positive = 8  # of all actors together
+    steps: Positive = 128  # of each environment in one stretch
+    vectorization: Literal["auto", "vector_entry_point", "sync", "async"] = "auto"  # auto: the fastest here, measured
+    wrappers: tuple[dict[str, Any], ...] = ()  # {name: TimeLimit, max_episode_steps: 200}, the innermost first
+    timeout_seconds: Annotated[float, Field(gt=0)] = 60.0  # of one step, before the environment counts as hanging
+
+
+class RolloutLearnerConfig(LearnerConfig):
+    batch_size: Positive = 256
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    schedule: Literal["constant", "cosine", "linear"] = "linear"
+    final_learning_rate: NonNegative = 0.0
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    weight_decay: NonNegative = 0.0
+    clip_norm: Annotated[float, Field(gt=0)] = 0.5
+    value_weight: NonNegative = 0.5
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+
+
+class EpisodeEvaluationConfig(EvaluationConfig):
+    episodes: Annotated[int, Field(ge=0)] = 20
+    deterministic: bool = True  # the likeliest action; otherwise sampled as in training
+    stop_at: float | None = None  # the run ends early when an evaluation's mean return reaches this
+
+
+class GymConfig(Config):
+    algorithm: AlgorithmConfig
+    net: ActorCriticConfig
+    rollout: RolloutConfig = RolloutConfig()
+    learner: RolloutLearnerConfig = RolloutLearnerConfig()
+    evaluation: EpisodeEvaluationConfig = EpisodeEvaluationConfig()
+
+    @model_validator(mode="after")
+    def _divides(self) -> GymConfig:
+        actors = self.run.actors
+        if actors != "auto" and self.rollout.environments % actors:
+            raise ValueError(
+                f"rollout.environments {self.rollout.environments} must be divisible by run.actors {actors}"
+            )
+        return self

@@ -1,0 +1,87 @@
+"""What every part of a configuration is made of, and the sections that all runs share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Auto = Literal["auto"]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+class ConfigError(ValueError):
+    """The user's configuration is wrong; the message is one sentence that names the key and the remedy."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class LearnerConfig(Section):
+    """The optimiser and its schedule, whatever is learned."""
+
+    start_from: str | None = None  # an agent whose weights a new run begins with: for another board, or other options
+    batch_size: Positive = 512  # rows of one update
+    optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"  # over the run's budget
+    final_learning_rate: NonNegative = 1e-4  # where the schedule ends
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    weight_decay: NonNegative = 1e-4
+    momentum: Fraction = 0.9  # of sgd (Nesterov's) and rmsprop
+    clip_norm: Annotated[float, Field(gt=0)] = 5.0
+    value_weight: NonNegative = 1.0
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99  # actors use averaged weights; 0 turns the averaging off
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of autocast; auto: bfloat16 on CUDA, measured on a CPU
+
+
+class RunConfig(Section):
+    # The budget; of several, the one that is used up first ends the run.
+    minutes: Annotated[float, Field(gt=0)] | None = None  # wall time, resumed sessions added up
+    learner_steps: Positive | None = None  # updates
+    env_steps: Positive | None = None  # moves played, or steps of the environments
+    mode: Literal["async", "sync"] = "async"  # sync: lock step, bit-identical after a resume
+    actors: Positive | Auto = "auto"
+    checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
+    keep_checkpoints: Positive = 5  # the newest ones
+    sync_moves: Positive = 64  # self-play in sync mode: moves that each actor's games advance an iteration
+
+    @model_validator(mode="after")
+    def _ends(self) -> RunConfig:
+        if self.minutes is None and self.learner_steps is None and self.env_steps is None:
+            raise ValueError("give run.minutes, run.learner_steps or run.env_steps, else the run would never end")
+        if self.mode == "sync" and self.minutes is not None:
+            raise ValueError("mode sync takes run.learner_steps, not run.minutes: wall time is not reproducible")
+        return self
+
+
+class EvaluationConfig(Section):
+    minutes: Annotated[float, Field(gt=0)] = 5.0  # between two evaluations during training
+
+
+class WandbConfig(Section):
+    enabled: bool = True
+    project: str = "fuseki"
+    name: str | None = None
+    tags: tuple[str, ...] = ()
+    sample_games: Annotated[int, Field(ge=0)] = 2  # games shown as text at every evaluation
+
+
+class Config(Section):
+    """What every run has: :class:`rl.config.GameConfig` and :class:`rl.config.GymConfig` say the rest."""
+
+    env: str
+    env_options: dict[str, Any] = {}  # of the environment, by name: komi, suicide, ... of Go
+    seed: Annotated[int, Field(ge=0)] = 0
+    learner: LearnerConfig = LearnerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    run: RunConfig
+    wandb: WandbConfig = WandbConfig()
+
+    def to_yaml(self) -> str:
+        """The fully resolved configuration as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)

@@ -1,0 +1,84 @@
+"""The learner of rollouts: minibatches of PPO, or whole unrolls with V-trace, → updates of an actor-critic network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from envs.gym import WorldSpec
+from rl.config import GymConfig, PPOConfig
+from rl.distributions import entropy, log_prob
+from rl.learner.base import Learner, Rows, device_of
+from rl.losses import impala_loss, ppo_loss, vtrace
+from rl.nets.actor_critic import ActorCritic, build_actor_critic
+
+
+class RolloutLearner(Learner[ActorCritic]):
+    """An actor-critic network. Rows are time-major stretches [T, B]; observations are named "observation/<part>"."""
+
+    def __init__(self, spec: WorldSpec, config: GymConfig, device: str = "auto"):
+        self.algorithm = config.algorithm
+        self.entropy_weight = config.algorithm.entropy_weight
+        with torch.random.fork_rng(devices=[]):  # so that nobody else's stream moves
+            torch.manual_seed(config.seed)
+            net = build_actor_critic(config.net, spec).to(device_of(device))
+        super().__init__(net, config.learner, config.seed, device_of(device), config.run.mode == "sync")
+
+    def set_progress(self, progress: float) -> None:
+        """Where the schedule of the entropy bonus stands when ``progress`` in [0, 1] of the budget is used."""
+        first, last = self.algorithm.entropy_weight, self.algorithm.final_entropy_weight
+        self.entropy_weight = first if last is None else first + (last - first) * min(1.0, progress)
+
+    def forward_backward(self, net: ActorCritic, rows: Rows, precision: str) -> Rows:
+        observations = {n.removeprefix("observation/"): t for n, t in rows.items() if n.startswith("observation/")}
+        state = {n.removeprefix("state/"): t for n, t in rows.items() if n.startswith("state/")}
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+            parameters, values, _ = net(observations, state, rows["first"])
+        measures = self._loss(net, rows, parameters.float(), values.float())
+        measures["loss"].backward()
+        return measures
+
+    def _loss(self, net: ActorCritic, rows: Rows, parameters: torch.Tensor, values: torch.Tensor) -> dict[str, Any]:
+        weights = {"value_weight": self.config.value_weight, "entropy_weight": self.entropy_weight}
+        algorithm = self.algorithm
+        if isinstance(algorithm, PPOConfig):
+            return ppo_loss(
+                log_prob(net.spec, parameters, rows["actions"]),
+                rows["log_probs"],
+                rows["advantages"],
+                values,
+                rows["values"],
+                rows["returns"],
+                entropy(net.spec, parameters),
+                rows["valid"],
+                clip=algorithm.clip,
+                value_clip=algorithm.value_clip,
+                **weights,
+            )
+        new = log_prob(net.spec, parameters[:-1], rows["actions"])
+        targets, advantages = vtrace(
+            new,
+            rows["log_probs"],
+            rows["rewards"],
+            values,
+            rows["terminated"],
+            rows["truncated"],
+            rows["valid"],
+            algorithm.discount,
+            rho_clip=algorithm.rho_clip,
+            c_clip=algorithm.c_clip,
+            pg_rho_clip=algorithm.rho_clip,
+            lam=algorithm.trace_lambda,
+            final_values=rows["final_values"],
+        )
+        return impala_loss(
+            new,
+            rows["log_probs"],
+            targets,
+            advantages,
+            values[:-1],
+            entropy(net.spec, parameters[:-1]),
+            rows["valid"],
+            **weights,
+        )

@@ -1,0 +1,42 @@
+"""What the on-policy losses share: means over the steps that count, and the measures that all of them report."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean of ``x`` where ``mask``, both of one shape; 0 where nothing is. What is masked may be anything, NaN too."""
+    return torch.where(mask, x, 0.0).sum() / mask.sum().clamp(min=1)
+
+
+def normalise_advantages(advantages: Tensor, mask: Tensor, epsilon: float = 1e-8) -> Tensor:
+    """Advantages with mean 0 and standard deviation 1 over the steps where ``mask``, and 0 elsewhere.
+
+    Both are of one shape, any. Not in the papers; a detail of the implementations of PPO (Huang et al. 2022, "The 37
+    Implementation Details of Proximal Policy Optimization", number 7).
+    """
+    centred = torch.where(mask, advantages - masked_mean(advantages, mask), 0.0)
+    return centred / (masked_mean(centred.square(), mask).sqrt() + epsilon)
+
+
+@torch.no_grad()
+def explained_variance(targets: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+    """1 - Var(targets - values) / Var(targets) over the steps where ``mask``; 0 where the targets do not vary."""
+
+    def variance(x: Tensor) -> Tensor:
+        return masked_mean((x - masked_mean(x, mask)).square(), mask)
+
+    total = variance(targets)
+    varies = total > 1e-12 * masked_mean(targets.square(), mask)  # more than the rounding of their mean
+    return torch.where(varies, 1.0 - variance(targets - values) / total, 0.0)
+
+
+@torch.no_grad()
+def policy_kl(log_ratio: Tensor, mask: Tensor) -> Tensor:
+    """KL(old policy ‖ new) in nats, estimated from the old one's actions; ``log_ratio`` is log(new / old) of each.
+
+    The estimator k3 of Schulman's note "Approximating KL Divergence" (2020): unbiased, and no term is negative.
+    """
+    return masked_mean(log_ratio.expm1() - log_ratio, mask)

@@ -1,0 +1,71 @@
+"""The loss of proximal policy optimisation (Schulman et al. 2017)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from rl.losses.measures import explained_variance, masked_mean, policy_kl
+
+
+def ppo_loss(
+    log_probs_new: Tensor,
+    log_probs_old: Tensor,
+    advantages: Tensor,
+    values_new: Tensor,
+    values_old: Tensor,
+    returns: Tensor,
+    entropy: Tensor,
+    mask: Tensor,
+    clip: float,
+    value_clip: float | None,
+    value_weight: float,
+    entropy_weight: float,
+) -> dict[str, Tensor]:
+    """Loss and measures of a minibatch, each a float32 scalar; differentiate ``loss``, the others are detached.
+
+        loss = -mean min(ρ A, clip(ρ, 1 - clip, 1 + clip) A) + value_weight · value_loss - entropy_weight · mean entropy
+
+    with ρ = exp(log_probs_new - log_probs_old): equations 7 and 9. The value loss is mean ½ (v - R)². With
+    ``value_clip``, it is the mean of the larger of that and the same of v kept within ``value_clip`` of the old value,
+    in units of the value (not in the paper; Huang et al. 2022, detail 9).
+
+    Args (all of one shape: [T, B], or [N] of a minibatch):
+        log_probs_new, entropy, values_new: of the network in training, nats; these three get gradients.
+        log_probs_old, values_old: of the network that acted.
+        advantages, returns: from ``gae``; the former perhaps from ``normalise_advantages``.
+        mask: bool, False at invalid steps, which have no influence and get no gradient.
+
+    Returns:
+        loss, policy_loss, value_loss (½ squared error), policy_entropy (nats), policy_kl (old ‖ new, estimated, nats),
+        clip_fraction (share of ρ beyond the clip), rho_mean (of ρ; 1 in expectation), explained_variance (of the
+        returns, by the old values).
+    """
+    shapes = {x.shape for x in (log_probs_new, log_probs_old, advantages, values_new, values_old, returns, entropy)}
+    assert shapes == {mask.shape}, shapes
+    log_ratio = torch.where(mask, log_probs_new - log_probs_old, 0.0)
+    # Clipped before exp and not behind it, which is the same, but never multiplies an infinite ρ by a gradient of 0.
+    low, high = math.log1p(-clip) if clip < 1 else -math.inf, math.log1p(clip)
+    clipped = torch.where(advantages >= 0, log_ratio.clamp(max=high), log_ratio.clamp(min=low))
+    policy_loss = -masked_mean(clipped.exp() * advantages, mask)
+    squares = torch.where(mask, values_new - returns, 0.0).square()
+    if value_clip is not None:
+        near = values_old + (values_new - values_old).clamp(-value_clip, value_clip)
+        squares = torch.maximum(squares, torch.where(mask, near - returns, 0.0).square())
+    value_loss = 0.5 * masked_mean(squares, mask)
+    mean_entropy = masked_mean(entropy, mask)
+    with torch.no_grad():
+        ratio = log_ratio.exp()
+        clip_fraction = masked_mean(((ratio - 1).abs() > clip).float(), mask)
+    return {
+        "loss": policy_loss + value_weight * value_loss - entropy_weight * mean_entropy,
+        "policy_loss": policy_loss.detach(),
+        "value_loss": value_loss.detach(),
+        "policy_entropy": mean_entropy.detach(),
+        "policy_kl": policy_kl(log_ratio, mask),
+        "clip_fraction": clip_fraction,
+        "rho_mean": masked_mean(ratio, mask),
+        "explained_variance": explained_variance(returns, values_old, mask),
+    }

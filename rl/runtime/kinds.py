@@ -1,0 +1,285 @@
+"""The two kinds of run, and what each is made of: board games by self-play, Gymnasium environments by rollouts.
+
+Everything else in this room serves both alike: it knows a worker that plays and reports, a trainer that takes what was
+played and trains, an examiner, and what is measured of a stretch of play.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import envs
+from rl.agent import locate
+from rl.config import Config, ConfigError, GameConfig, GymConfig, PPOConfig
+from rl.evaluation.examination import Examination
+from rl.records import RolloutReport, SelfPlayReport, Tensors, Weights
+from rl.runtime.checkpoint import load_checkpoint
+from rl.weights import AgentError, load_agent, resolve
+
+Report = SelfPlayReport | RolloutReport
+BACKLOG = 4  # publishing periods of allowed updates beyond which self-play waits for the learner
+
+
+class Worker(Protocol):
+    """Plays with the newest weights that it was given."""
+
+    def use(self, weights: Weights) -> None: ...
+    def play(self, moves: int | None = None, seconds: float = ...) -> Any: ...
+    def resumable(self) -> bool: ...
+    def state(self) -> tuple[Tensors, dict]: ...
+    def restore(self, weights: Weights, tensors: Tensors, state: dict) -> None: ...
+
+
+class Trainer(Protocol):
+    """Takes what was played, trains as far as it may."""
+
+    busy_seconds: float
+
+    def add(self, experience: Any) -> None: ...
+    def steps_allowed(self) -> int: ...
+    def train(self, steps: int, progress: float) -> dict[str, float]: ...
+    def status(self) -> dict[str, float]: ...
+    def weights(self, progress: float) -> Weights: ...
+    def state(self) -> tuple[dict[str, Tensors], dict]: ...
+    def restore(self, parts: dict[str, Tensors], state: dict) -> None: ...
+
+
+class Examiner(Protocol):
+    def examine(self, weights: Weights) -> Examination: ...
+
+
+def make_worker(config: Config, seed: int, actors: int) -> Worker:
+    """One of ``actors`` workers. Raises ConfigError where the environment cannot be had."""
+    if isinstance(config, GymConfig):
+        from rl.actors.rollout import RolloutWorker
+
+        return RolloutWorker(config, seed, config.rollout.environments // actors)
+    from rl.actors.worker import SelfPlayWorker
+
+    return SelfPlayWorker(_game(config), seed)
+
+
+def make_trainer(config: Config, new: bool) -> Trainer:
+    """The learner's side; a ``new`` run begins with what the configuration says it starts from."""
+    if isinstance(config, GymConfig):
+        from rl.trainers.rollouts import RolloutTrainer
+
+        rollouts = RolloutTrainer(config)
+        if new and (weights := starting_weights(config)) is not None:
+            rollouts.learner.begin_with(weights)
+        return rollouts
+    from rl.trainers.games import GameTrainer
+
+    trainer = GameTrainer(_game(config))
+    if new:
+        trainer.begin_with(starting_weights(config), starting_window(_game(config)))
+    return trainer
+
+
+def make_examiner(config: Config) -> Examiner:
+    if isinstance(config, GymConfig):
+        from rl.evaluation.episodes import EpisodeExaminer
+
+        return EpisodeExaminer(config)
+    from rl.evaluation.examiner import Examiner as MatchExaminer
+
+    return MatchExaminer(_game(config))
+
+
+def updates_a_call(config: Config) -> int:
+    """Updates between two looks at the learner; rollouts' trainers take a whole batch of unrolls at once."""
+    return config.learner.publish_every if isinstance(config, GameConfig) else 1
+
+
+def may_play(config: Config, handed: Sequence[int], actor: int, trained: int, allowed: int) -> bool:
+    """Whether an idle actor gets its next stretch.
+
+    ``handed``: stretches that each actor was given so far; ``trained``: batches that the learner has trained on;
+    ``allowed``: updates that wait to be done.
+    """
+    if isinstance(config, GameConfig):
+        return allowed < BACKLOG * config.learner.publish_every
+    assert isinstance(config, GymConfig), "there are two kinds"
+    if isinstance(config.algorithm, PPOConfig):  # at most one batch behind
+        return handed[actor] <= trained + int(config.algorithm.overlap)
+    return sum(handed) - trained < len(handed) + config.algorithm.queue
+
+
+def check(config: Config, new: bool) -> None:
+    """Say what is wrong with a run before anything is written. Raises ConfigError, in one sentence."""
+    if isinstance(config, GymConfig):
+        from envs.gym import UnknownWorld
+        from rl.trainers.rollouts import RolloutTrainer
+
+        try:
+            trainer = RolloutTrainer(config, "cpu")
+        except (UnknownWorld, ValueError) as error:
+            raise ConfigError(str(error)) from error
+        begin_with = trainer.learner.begin_with
+    else:
+        from rl.evaluation.examiner import PREVIOUS
+        from rl.evaluation.players import EvaluationError, check_opponent
+        from rl.learner import GameLearner
+
+        game = _game(config)
+        for opponent in game.evaluation.opponents if game.evaluation.games else ():
+            try:
+                if opponent != PREVIOUS:
+                    check_opponent(opponent)
+            except EvaluationError as error:
+                raise ConfigError(f"evaluation.opponents: {error}") from error
+        if new:
+            starting_window(game)
+
+        def begin_with(weights: Weights) -> None:
+            GameLearner(envs.make(config.env, **config.env_options), game, "cpu").begin_with(weights)
+
+    if new and (weights := starting_weights(config)) is not None:
+        try:
+            begin_with(weights)
+        except ValueError as error:
+            raise ConfigError(f"learner.start_from: {config.learner.start_from!r}: {error}") from error
+
+
+def must_match(old: Config, new: Config, in_flight: bool) -> str | None:
+    """The first setting that a resumed run may not change but does; ``in_flight``: its checkpoint holds games."""
+    # The shapes in a checkpoint depend on these.
+    names = ["env", "net"]
+    if isinstance(old, GymConfig):
+        names += ["algorithm", "rollout"] if in_flight else []
+    else:
+        names += ["search", "selfplay"] if in_flight else []
+    if type(old) is not type(new):
+        return "algorithm"
+    different = [name for name in names if getattr(old, name) != getattr(new, name)]
+    if different:
+        return different[0]
+    return "env_options" if shapes(old) != shapes(new) else None
+
+
+def shapes(config: Config) -> tuple[Any, ...]:
+    """What experience and a network's weights depend on. (Another komi is no other game.)"""
+    if isinstance(config, GymConfig):
+        from envs.gym import describe
+
+        return (describe(config.env, config.env_options, config.rollout.wrappers),)
+    game = envs.make(config.env, **config.env_options)
+    return config.env, game.plane_shape, game.num_actions, game.state_size
+
+
+def starting_weights(config: Config) -> Weights | None:
+    """The weights that ``learner.start_from`` names. Raises ConfigError when there are none."""
+    if config.learner.start_from is None:
+        return None
+    try:
+        return load_agent(locate(config.learner.start_from)).weights
+    except AgentError as error:
+        raise ConfigError(f"learner.start_from: {error}") from error
+
+
+def starting_window(config: GameConfig) -> tuple[Tensors, dict] | None:
+    """The replay window of the run that ``experience.start_from`` names.
+
+    Raises ConfigError when it is none, or of another game, or CheckpointError when it is damaged.
+    """
+    source = config.experience.start_from
+    if source is None:
+        return None
+    try:
+        file = resolve(source)
+        theirs = load_agent(file).config
+    except AgentError as error:
+        raise ConfigError(f"experience.start_from: {error}") from error
+    if shapes(theirs) != shapes(config):
+        raise ConfigError(f"experience.start_from: {source!r} is a run of another game, or one of other shapes")
+    found = load_checkpoint(file.parent)
+    if "experience" not in found.parts:
+        raise ConfigError(f"experience.start_from: {source!r} holds no replay window; give a run or its checkpoint")
+    return found.parts["experience"], found.state["experience"]
+
+
+def _game(config: Config) -> GameConfig:
+    assert isinstance(config, GameConfig), "the other kind was served before"
+    return config
+
+
+def summarise(report: Report) -> dict[str, float]:
+    """Sums over what a report finished, small enough to travel everywhere; "games" counts games, or episodes."""
+    if isinstance(report, RolloutReport):
+        returns, lengths = report.episode_returns, report.episode_lengths
+        return {"games": len(returns), "returns": sum(returns), "lengths": sum(lengths)}
+    games = report.games
+    return {
+        "games": len(games),
+        "moves": sum(len(g.actions) for g in games),
+        "first_points": sum((g.outcome + 1) / 2 for g in games),
+        "draws": sum(g.outcome == 0 for g in games),
+        "proven": sum(int((g.proven != 0).sum()) for g in games),
+    }
+
+
+class Stretch:
+    """What happened between two rows of metrics."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = defaultdict(float)  # of reports
+        self.totals: dict[str, float] = defaultdict(float)  # of what was finished
+        self.last: Report | None = None
+        self.busy = 0.0
+        self.measures: list[dict[str, float]] = []
+
+    def add(self, report: Report) -> None:
+        self.last = report
+        for name in ("env_steps", "evaluations", "seconds", "evaluator_seconds", "environment_seconds"):
+            self.sums[name] += getattr(report, name, 0.0)
+
+    def add_finished(self, summary: dict[str, float]) -> None:
+        for name, value in summary.items():
+            self.totals[name] += value
+
+    def add_measures(self, measures: dict[str, float], busy: float) -> None:
+        self.busy += busy
+        if measures:
+            self.measures.append(measures)
+
+    def metrics(self, elapsed: float) -> dict[str, float]:
+        row: dict[str, float] = {}
+        if self.sums["env_steps"]:
+            row |= self._rollouts(elapsed) if isinstance(self.last, RolloutReport) else self._selfplay(elapsed)
+        if self.measures:
+            row["learner/wait_fraction"] = max(0.0, 1.0 - self.busy / elapsed)
+            for name in self.measures[0]:
+                values = [m[name] for m in self.measures]
+                row[name] = max(values) if name == "learner/lag_max" else sum(values) / len(values)
+        return row
+
+    def _selfplay(self, elapsed: float) -> dict[str, float]:
+        assert isinstance(self.last, SelfPlayReport)
+        row = {
+            "selfplay/games_per_second": self.totals["games"] / elapsed,
+            "selfplay/evaluations_per_second": self.sums["evaluations"] / elapsed,
+            "selfplay/moves_per_second": self.sums["env_steps"] / elapsed,
+            "selfplay/simulations": self.last.simulations,
+            "selfplay/evaluator_share": self.sums["evaluator_seconds"] / self.sums["seconds"],
+        }
+        if games := self.totals["games"]:
+            row |= {
+                "selfplay/game_length": self.totals["moves"] / games,
+                "selfplay/first_player_score": self.totals["first_points"] / games,
+                "selfplay/draw_share": self.totals["draws"] / games,
+                "selfplay/proven_share": self.totals["proven"] / self.totals["moves"],
+            }
+        return row
+
+    def _rollouts(self, elapsed: float) -> dict[str, float]:
+        row = {
+            "rollout/steps_per_second": self.sums["env_steps"] / elapsed,
+            "rollout/evaluator_share": self.sums["evaluator_seconds"] / self.sums["seconds"],
+            "rollout/environment_share": self.sums["environment_seconds"] / self.sums["seconds"],
+        }
+        if episodes := self.totals["games"]:
+            row["rollout/return"] = self.totals["returns"] / episodes
+            row["rollout/length"] = self.totals["lengths"] / episodes
+        return row

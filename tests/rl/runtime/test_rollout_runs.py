@@ -1,0 +1,109 @@
+"""Whole runs of PPO and IMPALA: they learn, on Ray too, and a killed one ends where the other does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rl
+from rl.config import Config, ConfigError, load_config
+from rl.evaluation.episodes import evaluate_episodes
+from rl.gym_agent import GymAgent
+from rl.runtime import train
+from rl.runtime.loop import LocalActors, run_lockstep
+from rl.runtime.metrics import read_metrics
+from rl.runtime.session import Session
+from rl.weights import load_agent, resolve
+
+ROOT = Path(__file__).resolve().parents[3]
+QUIET = ["wandb.enabled=false", "evaluation.episodes=0"]
+
+
+def configured(name: str, *overrides: str) -> Config:
+    return load_config(ROOT / "configs" / name, [*QUIET, *overrides])
+
+
+def agent(run_dir: Path) -> GymAgent:
+    loaded = load_agent(resolve(run_dir))
+    return GymAgent("trained", loaded.weights, loaded.config, loaded.info)  # type: ignore[arg-type]
+
+
+def test_ppo_learns_cartpole(tmp_path: Path) -> None:
+    # Pinned, since which vectorization is the fastest is measured, and each has random streams of its own.
+    train(configured("cartpole_ppo.yaml", "rollout.vectorization=vector_entry_point"), tmp_path, serial=True)
+    found = evaluate_episodes(agent(tmp_path), 50)
+    assert found["return_mean"] > 400, found  # a random policy: 22
+    assert rl.evaluate(tmp_path, episodes=3)["episodes"] == 3
+    with pytest.raises(ValueError, match="CartPole-v1, where nobody plays against it"):
+        rl.evaluate(tmp_path, "random")
+    row = read_metrics(tmp_path)[-1]
+    assert row["env_steps"] >= 200_000
+    assert row["games"] > 100
+
+
+def test_impala_learns_on_ray(tmp_path: Path) -> None:
+    train(configured("cartpole_impala.yaml", "run.env_steps=200000", "run.mode=async"), tmp_path)
+    found = evaluate_episodes(agent(tmp_path), 50)
+    assert found["return_mean"] > 100, found
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL between two iterations: nothing after it is saved."""
+
+
+@pytest.mark.parametrize("name", ["cartpole_ppo.yaml", "cartpole_impala.yaml"])
+def test_a_killed_run_ends_with_the_same_weights(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    core = "net.core={kind: gru, width: 16}"
+    config = configured(
+        name, core, "run.mode=sync", "run.env_steps=null", "run.learner_steps=150", "run.checkpoint_minutes=0.000001",
+        "rollout.environments=4", "rollout.steps=8", "learner.batch_size=16", "net.normalise_observations=true",
+        "algorithm.normalise_rewards=true",
+    )  # fmt: skip
+
+    def run(folder: Path, resume: bool, iterations: int | None = None) -> dict[str, Any]:
+        with Session(config, folder, resume) as session:
+            actors = LocalActors(config)
+            played, real = 0, actors.play
+
+            def play(moves: int) -> Any:
+                nonlocal played
+                played += 1
+                if iterations is not None and played > iterations:
+                    raise Killed
+                return real(moves)
+
+            monkeypatch.setattr(actors, "play", play)
+            run_lockstep(session, actors)
+        return dict(load_agent(resolve(folder)).weights.tensors)
+
+    whole = run(tmp_path / "whole", resume=False)
+    interrupted = tmp_path / "interrupted"
+    kill_after = 35 if name == "cartpole_impala.yaml" else 17
+    with pytest.raises(Killed):
+        run(interrupted, resume=False, iterations=kill_after)
+    resumed = run(interrupted, resume=True)
+    assert whole.keys() == resumed.keys()
+    for tensor, value in whole.items():
+        np.testing.assert_array_equal(value, resumed[tensor], err_msg=tensor)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["env=CartPol-v1"], "CartPol-v1"),
+        (["net.encoder={kind: conv}"], "is no picture"),
+        (["run.actors=3"], "must be divisible by run.actors 3"),
+        (["rollout.step=3"], "unknown key 'rollout.step'; did you mean 'steps'"),
+        (["algorithm.kind=sarsa"], "algorithm"),
+        (["search.simulations=3"], "unknown key 'search'"),
+    ],
+)
+def test_wrong_settings_are_told_in_a_sentence(overrides: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as told:
+        train(configured("cartpole_ppo.yaml", *overrides), tmp_path / "run", serial=True)
+    assert message in str(told.value)
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "run").exists()
