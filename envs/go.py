@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import int64, njit, uint32, uint64
+from numba import int64, njit, uint8, uint32, uint64, void
 
 from envs.game import (
     DRAW,
@@ -61,6 +61,7 @@ COLOUR, NEXT, HEAD, STONES, FIELD = 3, 4, 14, 24, 1023
 REMOVED, EVER_REMOVED = 2, 0b1100  # REMOVED << colour: set where a stone of that colour was ever removed
 SUM, COUNT = 30, 52  # shifts of a liberty word; squares lie in the lowest bits
 
+LIFT = void(int64[::1], uint8[::1])
 SIZES = range(5, 20)
 NUM_PLANES = 14
 KOMI_SCALE = 15.0  # points
@@ -429,6 +430,16 @@ def territory(state, ownership):
             kind = owner[point_at(row, column, width)]
             ownership[row * size + column] = (kind == 1) - int64(kind == 2)
     return margin - 0.5 * state[KOMI2]
+
+
+@njit(LIFT, cache=True)
+def lift(state, points):
+    """Take the chains off that have a stone where ``points`` [H·W] is not 0: for counting, not for playing on."""
+    width = width_of(state)
+    for action in range(state[SIZE] * state[SIZE]):
+        word = state[point_of(action, width)]
+        if points[action] != 0 and 0 < word & COLOUR < BORDER:
+            remove_chain(state, head_of(word), width)
 
 
 @njit(PLANES, cache=True)

@@ -114,11 +114,10 @@ class Evaluator:
             raise ValueError(f"planes must be [n, {', '.join(map(str, self.game.plane_shape))}], not {planes.shape}")
         n = len(planes)
         if 0 < n <= self.batch_size:
-            answer = self._evaluate(planes)
+            answer = Evaluation(*self._evaluate(planes))
         else:
             parts = [self._evaluate(planes[i : i + self.batch_size]) for i in range(0, n, self.batch_size)]
-            empty = np.zeros((0, self.game.num_actions), np.float32), np.zeros((0, 3), np.float32)
-            answer = Evaluation(*(np.concatenate(arrays) for arrays in zip(empty, *parts, strict=True)))
+            answer = Evaluation(*(np.concatenate(arrays) for arrays in zip(self._nothing(), *parts, strict=True)))
         self.seconds += time.perf_counter() - start
         self.evaluations += n
         return answer
@@ -149,16 +148,21 @@ class Evaluator:
         return self._runner
 
     @torch.inference_mode()
-    def _evaluate(self, planes: np.ndarray) -> Evaluation:
-        """1 to ``batch_size`` rows."""
+    def _evaluate(self, planes: np.ndarray) -> tuple[np.ndarray, ...]:
+        """1 to ``batch_size`` rows: the fields of an Evaluation that there are."""
         runner = self._loaded()
         if self._staging is not None:
             return self._staging.evaluate(planes, runner, self.batch_size)
         planes = np.ascontiguousarray(planes, np.float32)
         if not planes.flags.writeable:  # from_numpy warns of it
             planes = planes.copy()
-        logits, wdl = _forward(runner, torch.from_numpy(planes), self.batch_size)
-        return Evaluation(logits.numpy(), wdl.numpy())
+        return tuple(t.numpy() for t in _forward(runner, torch.from_numpy(planes), self.batch_size))
+
+    def _nothing(self) -> list[np.ndarray]:
+        """The answer about no positions, in as many fields as one about some has."""
+        shapes: list[tuple[int, ...]] = [(0, self.game.num_actions), (0, 3)]
+        shapes += [(0,), (0,)] if self._score_utility else []
+        return [np.zeros(shape, np.float32) for shape in shapes]
 
     def _start(self) -> None:
         """Choose the format, with the weights just loaded, or build the pinned one."""
@@ -269,17 +273,18 @@ class _Staging:
 
     def __init__(self, batch_size: int, game: Game):
         self.planes = torch.empty((batch_size, *game.plane_shape), pin_memory=True)
-        self.logits = torch.empty((batch_size, game.num_actions), pin_memory=True)
-        self.wdl = torch.empty((batch_size, 3), pin_memory=True)
+        self.answers: list[torch.Tensor] = []
 
-    def evaluate(self, planes: np.ndarray, runner: Runner, batch_size: int) -> Evaluation:
+    def evaluate(self, planes: np.ndarray, runner: Runner, batch_size: int) -> tuple[np.ndarray, ...]:
         n = len(planes)
         np.copyto(self.planes.numpy()[:n], planes)
-        logits, wdl = _forward(runner, self.planes[:n].to(runner.device, non_blocking=True), batch_size)
-        self.logits[:n].copy_(logits, non_blocking=True)
-        self.wdl[:n].copy_(wdl, non_blocking=True)
+        answers = _forward(runner, self.planes[:n].to(runner.device, non_blocking=True), batch_size)
+        if not self.answers:
+            self.answers = [torch.empty((batch_size, *a.shape[1:]), pin_memory=True) for a in answers]
+        for mine, answer in zip(self.answers, answers, strict=True):
+            mine[:n].copy_(answer, non_blocking=True)
         torch.cuda.current_stream(runner.device).synchronize()
-        return Evaluation(self.logits[:n].numpy().copy(), self.wdl[:n].numpy().copy())
+        return tuple(mine[:n].numpy().copy() for mine in self.answers)
 
 
 def random_positions(game: Game, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -326,14 +331,13 @@ def _check_tensors(weights: Weights, state: dict[str, torch.Tensor]) -> None:
         raise ValueError(f"{who}: it has no tensor {extra!r}")
 
 
-def _forward(runner: Runner, planes: torch.Tensor, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits [n, A] and wdl probabilities [n, 3], float32, of float32 planes."""
+def _forward(runner: Runner, planes: torch.Tensor, batch_size: int) -> tuple[torch.Tensor, ...]:
+    """The fields of an Evaluation that this runner answers, float32, of float32 planes."""
     n = len(planes)
     if runner.format.compiled and n != batch_size:  # compiled for one shape only
         padded = planes.new_zeros((batch_size, *planes.shape[1:]))
         padded[:n] = planes
-        logits, wdl = runner.answer(padded)
-        return logits[:n], wdl[:n]
+        return tuple(answer[:n] for answer in runner.answer(padded))
     return runner.answer(planes)
 
 
@@ -346,7 +350,7 @@ def _gap(runner: Runner, exact: Runner, planes: np.ndarray, legal: np.ndarray, b
             rows = torch.from_numpy(planes[i : i + batch_size])
             answers = []
             for r in (runner, exact):
-                logits, wdl = (t.cpu() for t in _forward(r, rows.to(r.device), batch_size))
+                logits, wdl = (t.cpu() for t in _forward(r, rows.to(r.device), batch_size)[:2])
                 policy = logits.masked_fill(~mask[i : i + batch_size], -torch.inf).softmax(1)
                 answers.append(torch.cat((policy, wdl), 1))
             difference = float((answers[0] - answers[1]).abs().max())

@@ -23,6 +23,9 @@ class Evaluation(NamedTuple):
 
     logits: np.ndarray  # [N, A] float32, unmasked policy logits
     wdl: np.ndarray  # [N, 3] float32, rows sum to 1
+    # Where the score has a share in wdl (an evaluator's score_utility), what went into it; else None:
+    value: np.ndarray | None = None  # [N] float32, P(win) - P(loss) by itself
+    lead: np.ndarray | None = None  # [N] float32, points by which the side to move is expected to win, komi included
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class GameRecord:
 # Horizons of the short-term value targets: 1 + this much a point of the board, in moves (KataGo's trainingwrite.cpp).
 # 19×19: 7, 21 and 65 moves; 9×9: 2.3, 5.5 and 15; Connect Four: 1.7, 3.4 and 8.4.
 SHORT_TERM_HORIZONS = (0.016, 0.056, 0.176)
+MARGIN_SCALE = 10.0  # points that the score head's output of 1 stands for
 
 
 @dataclass(frozen=True)

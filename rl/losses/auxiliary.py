@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rl.losses.alphazero import masked_log_softmax
+from rl.records import MARGIN_SCALE
 
-MARGIN_SCALE = 10.0  # points that the score head's output of 1 stands for
 SOFTNESS = 0.25  # exponent of the soft policy target
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from rl.nets.layers import fold, foldable
+from rl.records import MARGIN_SCALE
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -40,10 +41,11 @@ EXACT = Format("float32", channels_last=False)
 
 
 class Answer(nn.Module):
-    """A network in a format from float32 planes [n, C, H, W] to float32 logits [n, A] and wdl probabilities [n, 3].
+    """A network in a format from float32 planes [n, C, H, W] to the fields of rl.records.Evaluation, in their order.
 
     ``score_utility``: this share of the value is made of the score head's lead, as its tanh, so that among moves that
-    win (or lose) alike the better score is preferred (Wu 2019, §4.1 and appendix B: score utility).
+    win (or lose) alike the better score is preferred (Wu 2019, §4.1 and appendix B: score utility). With 0 only logits
+    and wdl are answered.
     """
 
     def __init__(self, net: nn.Module, fmt: Format, score_utility: float = 0.0):
@@ -51,7 +53,7 @@ class Answer(nn.Module):
         self.net, self.dtype, self.memory_format = net, DTYPES[fmt.dtype], fmt.memory_format
         self.score_utility = score_utility
 
-    def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, planes: torch.Tensor) -> tuple[torch.Tensor, ...]:
         planes = planes.to(self.dtype, memory_format=self.memory_format)
         if not self.score_utility:
             logits, wdl = self.net(planes)
@@ -59,10 +61,11 @@ class Answer(nn.Module):
         logits, wdl, extra = self.net.all_heads(planes)  # type: ignore[operator]  # a PolicyValueNet has it
         wdl = wdl.float().softmax(1)
         value = wdl[:, 0] - wdl[:, 2]
-        shift = 0.5 * self.score_utility * (extra["score"].float().tanh() - value)
+        lead = extra["score"].float()
+        shift = 0.5 * self.score_utility * (lead.tanh() - value)
         win, loss = (wdl[:, 0] + shift).clamp(min=0), (wdl[:, 2] - shift).clamp(min=0)
         shifted = torch.stack((win, wdl[:, 1], loss), 1)
-        return logits.float(), shifted / shifted.sum(1, keepdim=True)
+        return logits.float(), shifted / shifted.sum(1, keepdim=True), value, MARGIN_SCALE * lead
 
 
 class Runner:

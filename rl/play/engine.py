@@ -10,12 +10,14 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from envs.game import ONGOING, STATUS, TO_MOVE
 from rl.agent import Agent, Analysis, analysis
+from rl.play.scores import Scores, TreeScores
 from rl.search import Search
 
 if TYPE_CHECKING:
@@ -39,6 +41,22 @@ class Choice:
 
     action: int  # RESIGN when it resigns
     analysis: Analysis | None  # of the search behind it; None where none was needed
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a search has found so far."""
+
+    analysis: Analysis
+    scores: Scores | None  # of a network with a score head; ``analysis`` then has utilities for values
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of a search, and how often."""
+
+    tell: Callable[[Report], None]
+    interval: float  # seconds
 
 
 @dataclass(frozen=True)
@@ -96,6 +114,7 @@ class Engine:
         self.moves: list[int] = []
         self._states = [self.game.initial_state()]
         self._search: Search | None = None
+        self._scores: TreeScores | None = None  # beside the search, of a network with a score head
         self._root: list[int] = []  # the moves before the search's root
 
     @property
@@ -140,16 +159,24 @@ class Engine:
         self.moves.pop()
         self._states.pop()
 
-    def choose(self, *, simulations: int | None = None, seconds: float | None = None, cleanup: bool = False) -> Choice:
+    def choose(
+        self,
+        *,
+        simulations: int | None = None,
+        seconds: float | None = None,
+        cleanup: bool = False,
+        watch: Watch | None = None,
+    ) -> Choice:
         """What to do now, within these limits or else the engine's own; nothing is played.
 
-        ``cleanup``: play the game to its end, without resigning or passing early. Raises ValueError when it is over.
+        ``cleanup``: play the game to its end, without resigning or passing early. ``watch`` is told while the search
+        goes on and at its end, if there is one. Raises ValueError when the game is over.
         """
         if self.over:
             raise ValueError(f"the game is over after {len(self.moves)} moves; there is no move to choose")
         if self.friendly and not cleanup and self._agreed():
             return Choice(self.game.num_actions - 1, None)
-        found = self._think(simulations, seconds)
+        found = self._think(simulations, seconds, watch)
         action = found.action
         if self.strength is not None and self.strength.temperature > 0 and found.proven is None:
             weights = found.policy.astype(np.float64) ** (1 / self.strength.temperature)
@@ -158,23 +185,18 @@ class Engine:
             return Choice(RESIGN, found)
         return Choice(action, found)
 
-    def analyse(self, report: Callable[[Analysis], None], interval: float, stop: threading.Event) -> None:
-        """Search on, and report every ``interval`` seconds and at the end, until ``stop`` is set.
+    def analyse(self, watch: Watch, stop: threading.Event) -> None:
+        """Search until ``stop`` is set. ``watch`` is told meanwhile, and once more where nothing is left to search.
 
-        Ends by itself where nothing is left to search. Raises ValueError when the game is over.
+        Raises ValueError when the game is over.
         """
         if self.over:
             raise ValueError(f"the game is over after {len(self.moves)} moves; there is nothing to analyse")
         # PUCT: its visits tell at any moment what it thinks, where sequential halving first visits all alike.
         search = self._rooted(self._most(), "puct", unlimited=True)
-        told = time.monotonic()
-        while not stop.is_set() and self._step(search):
-            if time.monotonic() - told >= interval:
-                report(self._peek(search))
-                told = time.monotonic()
-        search.stop()
+        self._run(search, stop.is_set, watch)
         if not stop.is_set():
-            report(self._peek(search))
+            watch.tell(self._report(search))
             stop.wait()
 
     def ownership(self) -> np.ndarray | None:
@@ -191,7 +213,7 @@ class Engine:
 
     # Thinking
 
-    def _think(self, simulations: int | None, seconds: float | None) -> Analysis:
+    def _think(self, simulations: int | None, seconds: float | None, watch: Watch | None) -> Analysis:
         if simulations is None and seconds is None:
             simulations, seconds = self.simulations, self.seconds
         if self.strength is not None:
@@ -199,18 +221,33 @@ class Engine:
         if simulations is None and seconds is None:
             simulations = self.agent.config.search.simulations
         if simulations == 0:
-            return self.agent.analyse_state(self.state, 0)
+            alone = self.agent.analyse_state(self.state, 0)
+            if watch is not None:
+                watch.tell(Report(alone, None))
+            return alone
         if simulations is None:
             assert seconds is not None
             simulations = max(1, int(self._measured()[1] * seconds))
         deadline = None if seconds is None else time.monotonic() + seconds * (1 - MARGIN)
         kind = self.agent.config.search.kind
         search = self._rooted(min(simulations, self._most()), kind, unlimited=deadline is not None)
-        while self._step(search):
-            if deadline is not None and time.monotonic() >= deadline:
-                search.stop()
-                break
+        self._run(search, lambda: deadline is not None and time.monotonic() >= deadline, watch)
+        if watch is not None:
+            watch.tell(self._report(search))
         return self._peek(search)
+
+    def _run(self, search: Search, enough: Callable[[], bool], watch: Watch | None) -> None:
+        """Simulate until it is ``enough`` or the search is over; ``watch`` is told every so often, not at the end."""
+        told = time.monotonic()
+        while self._step(search):
+            if not search.tree.visits[0, 0]:  # the root's evaluation takes several steps where it is averaged
+                continue
+            if enough():
+                break
+            if watch is not None and time.monotonic() - told >= watch.interval:
+                watch.tell(self._report(search))
+                told = time.monotonic()
+        search.stop()
 
     def _rooted(self, simulations: int, kind: str, unlimited: bool) -> Search:
         """A search of the position of now, begun: on in the old tree where it contains the position."""
@@ -225,6 +262,7 @@ class Engine:
         if search is None or not fits or search.config != config:
             room = self._most() if unlimited else simulations
             search = self._search = Search(self.game, config, 1, 0, max_simulations=room, leaves=leaves)
+            self._scores = TreeScores(search) if self.agent.config.net.auxiliary.score else None
             search.start(np.zeros(1, np.int64), self.state[None], simulations)
         else:
             self._walk(search, simulations)
@@ -236,22 +274,36 @@ class Engine:
         lane = np.zeros(1, np.int64)
         new = self.moves[len(self._root) :]
         if self.moves[: len(self._root)] != self._root:
+            if self._scores is not None:
+                self._scores.clear()
             search.start(lane, self.state[None], simulations)
             return
         if not new:
-            search.resume(lane, simulations)
+            self._follow(None, partial(search.resume, lane, simulations))
             return
         for i, action in enumerate(new):
             last = i + 1 == len(new)
             state = self._states[len(self._root) + i + 1]
-            search.continue_after(lane, np.array([action]), state[None], simulations if last else 0, explore=False)
+            budget = simulations if last else 0
+            on = partial(search.continue_after, lane, np.array([action]), state[None], budget, explore=False)
+            self._follow(action, on)
+
+    def _follow(self, action: int | None, advance: Callable[[], None]) -> None:
+        """Let the search begin anew after ``action``, or (None) at the same root, and what lies beside its tree too."""
+        if self._scores is None:
+            advance()
+        else:
+            self._scores.follow(action, advance)
 
     def _step(self, search: Search) -> bool:
         """One batch of evaluations; False when the search is over."""
         planes = search.select()
         if not len(planes):
             return False
-        search.update(self._evaluator(search.leaves)(planes))
+        evaluation = self._evaluator(search.leaves)(planes)
+        if self._scores is not None:
+            self._scores.note(evaluation)
+        search.update(evaluation)
         return True
 
     def _evaluator(self, leaves: int) -> Evaluator:
@@ -260,6 +312,10 @@ class Engine:
     def _peek(self, search: Search) -> Analysis:
         done = int(search.lane.done[0])
         return analysis(search.tree, search.peek(np.zeros(1, np.int32)), max(done, 1))
+
+    def _report(self, search: Search) -> Report:
+        found = self._peek(search)
+        return Report(found, None if self._scores is None else self._scores.of(found.policy))
 
     def _most(self) -> int:
         """Simulations of the largest tree that memory is given to."""

@@ -20,9 +20,9 @@ import numpy as np
 from envs.game import DRAW, FIRST_WON, PLY, STATUS, TO_MOVE
 from rl.agent import Analysis
 from rl.play.clock import Clock, Kind
-from rl.play.engine import RESIGN, Engine
+from rl.play.engine import RESIGN, Engine, Report, Watch
 from rl.play.gtp import Answer, Command, Refused, WrongArguments, without_arguments
-from rl.play.gtp_analysis import USAGE, board_of_numbers, moves_line, parse_wanted
+from rl.play.gtp_analysis import USAGE, Wanted, board_of_numbers, moves_line, parse_wanted
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class Session:
             "kata-analyze": Command(USAGE, partial(self._analyze, True), streams=True),
             "lz-genmove_analyze": Command(USAGE, partial(self._genmove_analyze, False), streams=True),
             "kata-genmove_analyze": Command(USAGE, partial(self._genmove_analyze, True), streams=True),
+            "stop": without_arguments(lambda: ""),  # that it is sent has ended the analysis
             "gogui-analyze_commands": without_arguments(self._gogui),
             "fuseki-policy": without_arguments(self._policy),
             "fuseki-value": without_arguments(self._value),
@@ -172,15 +173,14 @@ class Session:
     # Thinking
 
     def _genmove(self, arguments: list[str], cleanup: bool = False) -> str:
-        return self._chosen(side_of(arguments), cleanup)[0]
+        return self._chosen(side_of(arguments), cleanup)
 
     def _reg_genmove(self, arguments: list[str]) -> str:
-        return self._chosen(side_of(arguments), keep=False)[0]
+        return self._chosen(side_of(arguments), keep=False)
 
-    def _chosen(self, side: int, cleanup: bool = False, keep: bool = True) -> tuple[str, Analysis | None]:
-        """The agent's move for ``side`` and the search behind it; played on the clock, unless ``keep`` is False."""
+    def _chosen(self, side: int, cleanup: bool = False, keep: bool = True, watch: Watch | None = None) -> str:
+        """The agent's move for ``side``; played on the clock, unless ``keep`` is False."""
         before = list(self.engine.moves)
-        found: Analysis | None = None
         if self._is_go and self.engine.over and not (cleanup and self._ended_by_passes()):
             name = "pass"
         else:
@@ -188,10 +188,9 @@ class Session:
             idle = self._idle(side)
             self._give_turn(side)
             started = time.monotonic()
-            choice = self.engine.choose(**(self._limits(side) if keep else {}), cleanup=cleanup)
+            choice = self.engine.choose(**(self._limits(side) if keep else {}), cleanup=cleanup, watch=watch)
             if keep:
                 self.clock.spend(side, time.monotonic() - started)
-            found = choice.analysis
             name = "resign" if choice.action == RESIGN else self.engine.game.action_names[choice.action]
             if keep and name != "resign" and not (name == "pass" and idle):
                 self.engine.play(choice.action)
@@ -199,7 +198,7 @@ class Session:
                 self._go_to(before)
         if keep and name != "resign":
             self._turns.append(before)
-        return name, found
+        return name
 
     def _limits(self, side: int) -> dict[str, Any]:
         """Simulations and seconds of one move: the engine's own, and the clock's where one is running."""
@@ -227,30 +226,34 @@ class Session:
     def _analyze(self, kata: bool, arguments: list[str], answer: Answer) -> str:
         """Searches until the client sends more. Out of turn, the other side passes first, and that is taken back."""
         wanted = parse_wanted(arguments, SIDES)
-        before, game = list(self.engine.moves), self.engine.game
+        before = list(self.engine.moves)
         self._ongoing()
         try:
             self._give_turn(self._side if wanted.side is None else wanted.side)
-            owners = self._owners(self._side) if wanted.ownership else None
             answer.line()
-            self.engine.analyse(
-                lambda found: answer.line(moves_line(game, found, wanted, kata, owners)),
-                wanted.interval,
-                answer.interrupted,
-            )
+            self.engine.analyse(self._watch(wanted, kata, answer), answer.interrupted)
         finally:
             self._go_to(before)
         return ""
 
     def _genmove_analyze(self, kata: bool, arguments: list[str], answer: Answer) -> str:
-        """The analysis comes once, with the move: the search that chooses plans for its whole budget."""
+        """The analysis comes as the search goes on, and once more when it has ended; no other command ends it."""
         wanted = parse_wanted(arguments, SIDES)
         side = self._side if wanted.side is None else wanted.side
-        owners = self._owners(side) if wanted.ownership else None
-        game = self.engine.game
-        name, found = self._chosen(side)
-        answer.line("" if found is None else moves_line(game, found, wanted, kata, owners))
+        name = self._chosen(side, watch=self._watch(wanted, kata, answer))
+        answer.line()
         return f"play {name}"
+
+    def _watch(self, wanted: Wanted, kata: bool, answer: Answer) -> Watch:
+        """Who tells the client of a search of the position that the engine will have then."""
+        owners: list[np.ndarray | None] = []
+
+        def tell(report: Report) -> None:
+            if wanted.ownership and kata and not owners:
+                owners.append(self._owners(self._side))
+            answer.line(moves_line(self.engine.game, report, wanted, kata, owners[0] if owners else None))
+
+        return Watch(tell, wanted.interval)
 
     def _owners(self, side: int) -> np.ndarray | None:
         """Ownership [H·W] in favour of ``side``; None without such a head."""

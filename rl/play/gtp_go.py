@@ -12,7 +12,7 @@ from rl.play.engine import Engine
 from rl.play.gtp import Command, Lines, Refused, WrongArguments, serve, without_arguments
 from rl.play.gtp_analysis import board_of_numbers
 from rl.play.gtp_commands import WHOLE, Session, whole
-from rl.play.scoring import area, chains, dead_chains, stones
+from rl.play.scoring import chains, dead_chains, margin, stones
 from rl.sgf import komi, read_sgf, write_sgf
 
 RULES = {"hasButton": False, "ko": "POSITIONAL", "scoring": "AREA", "tax": "NONE", "whiteHandicapBonus": "0"}
@@ -32,7 +32,7 @@ def komi_of(game: Game) -> float:
 
 
 class GoSession(Session):
-    """A game of Go, or of another game with territory, that a client steers."""
+    """A game of Go that a client steers."""
 
     def commands(self) -> dict[str, Command]:
         return super().commands() | {
@@ -141,18 +141,20 @@ class GoSession(Session):
 
     def _margin(self) -> float:
         """Points by which Black is ahead, as the board stands, less the stones that final_status_list calls dead."""
-        game = self.engine.game
-        board = stones(game, self.engine.state)
-        for chain in dead_chains(board, self.engine.ownership()):
-            for point in chain:
-                board[point] = 0
-        return area(board) - komi_of(game)
+        game, state = self.engine.game, self.engine.state
+        return margin(game, state, dead_chains(stones(game, state), self.engine.ownership()))
 
     def _final_score(self) -> str:
         margin = self._margin()
         return "0" if margin == 0 else f"{'B' if margin > 0 else 'W'}+{abs(margin):g}"
 
     def _final_status_list(self, arguments: list[str]) -> str:
+        """Of stones as they will be when the game has been played to its end, by the network's ownership.
+
+        ``seki`` is always empty, as KataGo's is, and its stones are alive: by area scoring they count as such. Nothing
+        here could tell a seki soundly: neutral liberties may just as well be ones that nobody has filled yet, and the
+        network's ownership is near 0 for both, as it is for what is undecided.
+        """
         if len(arguments) != 1 or arguments[0].lower() not in ("alive", "dead", "seki"):
             raise WrongArguments
         board = stones(self.engine.game, self.engine.state)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from envs.game import TO_MOVE, Game
+from envs.go import lift
 
 DEAD = -0.5  # mean ownership of a chain's points, in favour of its owner, below which it counts as dead
 OUTSIDE = 2  # a point of the array beside a smaller board
@@ -25,27 +26,23 @@ def stones(game: Game, state: np.ndarray) -> np.ndarray:
     return np.where(board == 0, OUTSIDE, sign * (mine - theirs)).astype(np.int8)
 
 
-def regions(board: np.ndarray) -> list[list[tuple[int, int]]]:
-    """Connected points of one kind, (row, column): chains and empty regions."""
-    seen = board == OUTSIDE
+def chains(board: np.ndarray) -> list[list[tuple[int, int]]]:
+    """Connected stones of one colour, (row, column)."""
+    seen = (board == OUTSIDE) | (board == 0)
     found = []
     for start in zip(*np.nonzero(~seen), strict=True):
         if seen[start]:
             continue
         seen[start] = True
-        region = [(int(start[0]), int(start[1]))]
-        for row, column in region:  # grows while it is walked
+        chain = [(int(start[0]), int(start[1]))]
+        for row, column in chain:  # grows while it is walked
             for beside in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
                 inside = 0 <= beside[0] < board.shape[0] and 0 <= beside[1] < board.shape[1]
                 if inside and not seen[beside] and board[beside] == board[start]:
                     seen[beside] = True
-                    region.append(beside)
-        found.append(region)
+                    chain.append(beside)
+        found.append(chain)
     return found
-
-
-def chains(board: np.ndarray) -> list[list[tuple[int, int]]]:
-    return [region for region in regions(board) if board[region[0]] in (1, -1)]
 
 
 def dead_chains(board: np.ndarray, ownership: np.ndarray | None) -> list[list[tuple[int, int]]]:
@@ -56,17 +53,11 @@ def dead_chains(board: np.ndarray, ownership: np.ndarray | None) -> list[list[tu
     return [c for c in chains(board) if np.mean([owners[p] * board[p] for p in c]) < DEAD]
 
 
-def area(board: np.ndarray) -> int:
-    """Stones and the empty points that reach one colour alone, of the first player less the second's."""
-    total = 0
-    for region in regions(board):
-        colours = {int(board[region[0]])}
-        if colours == {0}:
-            around = np.zeros(board.shape, bool)
-            for row, column in region:
-                around[max(row - 1, 0) : row + 2, column] = True
-                around[row, max(column - 1, 0) : column + 2] = True
-            colours = {int(c) for c in board[around]} - {0, OUTSIDE}
-        if len(colours) == 1:
-            total += colours.pop() * len(region)
-    return total
+def margin(game: Game, state: np.ndarray, dead: list[list[tuple[int, int]]]) -> float:
+    """Points by which the first player is ahead, komi included, as the board stands without these chains."""
+    points = np.zeros(game.board_shape, np.uint8)
+    for row, column in (point for chain in dead for point in chain):
+        points[row, column] = 1
+    state = state.copy()
+    lift(state, points.ravel())
+    return float(game.territory(state, np.zeros(points.size, np.int8)))

@@ -73,7 +73,8 @@ def test_any_number_of_rows(planes, n):
     answer = ours(planes[:n])
     assert answer.logits.shape == (n, 7) and answer.wdl.shape == (n, 3)
     assert answer.logits.dtype == answer.wdl.dtype == np.float32
-    for got, wanted in zip(answer, answers(net, planes[:n]), strict=True):
+    assert answer.value is None and answer.lead is None
+    for got, wanted in zip(answer[:2], answers(net, planes[:n]), strict=True):
         np.testing.assert_allclose(got, wanted, atol=1e-5)
 
 
@@ -400,6 +401,17 @@ def test_a_score_utility_moves_values_towards_the_better_score(name):
     assert room.sum() > 20
     np.testing.assert_allclose((after.wdl[:, 0] - after.wdl[:, 2])[room], expected[room], atol=1e-4)
     np.testing.assert_allclose(after.wdl[room, 1], before.wdl[room, 1], atol=1e-4)
+    assert before.value is None and before.lead is None
+    assert after.value is not None and after.lead is not None
+    np.testing.assert_allclose(after.value, value, atol=1e-4)
+    np.testing.assert_allclose(np.tanh(after.lead / 10), lead, atol=1e-4)  # in points, 10 of which the head calls 1
+    for size in (0, 1, 7):  # in parts, and of nothing
+        parts = Evaluator(config, game, InferenceConfig(), max(size, 1), device="cpu", format=name, score_utility=0.2)
+        parts.load(weights(net))
+        some = parts(rows[: 3 * size])
+        assert some.value is not None and some.lead is not None
+        assert some.value.shape == some.lead.shape == (3 * size,)
+        np.testing.assert_allclose(some.lead, after.lead[: 3 * size], atol=1e-3)
 
 
 def test_a_score_utility_needs_a_score_head():

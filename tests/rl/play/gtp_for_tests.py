@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import queue
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,48 @@ def answers(text: str) -> list[str]:
     found = ANSWER.findall(text)
     assert "".join(f"{answer}\n\n" for answer in found) == text, text
     return found
+
+
+class Client:
+    """A client that reads what the server says before it goes on, as programs do."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._sent = queue.SimpleQueue[bytes]()
+        self._said = queue.SimpleQueue[str]()
+        self._rest = ""
+        said = self._said
+
+        class Out(io.BytesIO):
+            def write(self, data: Any) -> int:
+                said.put(data.decode())
+                return len(data)
+
+        self._server = threading.Thread(target=play, args=(engine, Lines(self._sent.get), Out()), daemon=True)
+        self._server.start()
+
+    def send(self, *lines: str) -> None:
+        self._sent.put("".join(f"{line}\n" for line in lines).encode())
+
+    def line(self) -> str:
+        """The next line that the server says."""
+        while "\n" not in self._rest:
+            self._rest += self._said.get(timeout=60)
+        line, _, self._rest = self._rest.partition("\n")
+        return line
+
+    def answer(self) -> str:
+        """Up to the next empty line, which ends an answer."""
+        return "\n".join(iter(self.line, ""))
+
+    def ask(self, line: str) -> str:
+        self.send(line)
+        return self.answer()
+
+    def quit(self) -> None:
+        assert self.ask("quit") == "="
+        self._sent.put(b"")
+        self._server.join(10)
+        assert not self._server.is_alive()
 
 
 def talk(agent: Agent | Engine, *lines: str) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 import envs
 from rl import nets
 from rl.agent import Agent, Analysis
-from rl.play.engine import LEVELS, RESIGN, Engine
+from rl.play.engine import LEVELS, RESIGN, Engine, Report, Watch
 from rl.records import Weights
 from tests.rl.agents_for_tests import small_config
 
@@ -214,12 +214,12 @@ def test_ownership_is_the_first_players() -> None:
 def test_analysis_streams_until_it_is_stopped() -> None:
     engine, stop, reports = Engine(agent()), threading.Event(), list[Analysis]()
 
-    def report(found: Analysis) -> None:
-        reports.append(found)
+    def report(found: Report) -> None:
+        reports.append(found.analysis)
         if len(reports) == 4:
             stop.set()
 
-    engine.analyse(report, 0.05, stop)
+    engine.analyse(Watch(report, 0.05), stop)
     visits = [int(r.visits.sum()) for r in reports]
     assert visits == sorted(set(visits))
     choice = engine.choose(simulations=6).analysis  # goes on with a search of its own kind
@@ -232,10 +232,10 @@ def test_an_analysis_that_proves_the_game_reports_and_waits() -> None:
     for action in (0, 3, 1, 4):
         engine.play(action)
 
-    def report(found: Analysis) -> None:
-        reports.append(found)
+    def report(found: Report) -> None:
+        reports.append(found.analysis)
         threading.Timer(0.05, stop.set).start()
 
-    engine.analyse(report, 1000.0, stop)
+    engine.analyse(Watch(report, 1000.0), stop)
     assert [r.proven for r in reports] == ["win"]
     assert reports[0].action == 2

@@ -6,6 +6,7 @@ import io
 import queue
 import re
 import time
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,13 @@ import pytest
 
 import envs
 from rl.agent import Agent, Analysis
-from rl.play.engine import RESIGN, Choice, Engine
+from rl.play.engine import RESIGN, Choice, Engine, Report, Watch
 from rl.play.gtp import Lines, Refused, WrongArguments
 from rl.play.gtp_analysis import bound, moves_line, parse_wanted
 from rl.play.gtp_commands import SIDES
 from rl.play.gtp_go import play
-from tests.rl.play.gtp_for_tests import answers, small_agent, talk
+from rl.play.scores import Scores
+from tests.rl.play.gtp_for_tests import Client, answers, small_agent, talk
 
 FLAT = {"encoder": {"kind": "mlp", "width": 16, "depth": 1}}
 
@@ -116,7 +118,7 @@ class Fixed(Engine):
         self.actions = list(actions)
         self.asked: list[dict[str, Any]] = []
 
-    def choose(self, **limits: Any) -> Choice:
+    def choose(self, *, watch: Watch | None = None, **limits: Any) -> Choice:
         self.asked.append(limits)
         return Choice(self.actions.pop(0), None)
 
@@ -259,16 +261,17 @@ def test_times_that_make_no_sense(line: str, go5: Agent) -> None:
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        ("", (None, 1.0, 0, None, False)),
-        ("50", (None, 0.5, 0, None, False)),
-        ("W 10", (1, 0.1, 0, None, False)),
-        ("b interval 25 minmoves 3 maxmoves 5 ownership true", (0, 0.25, 3, 5, True)),
-        ("interval 0 rootInfo true pvVisits true", (None, 0.01, 0, None, False)),
+        ("", (None, 1.0, 0, None, False, False)),
+        ("50", (None, 0.5, 0, None, False, False)),
+        ("W 10", (1, 0.1, 0, None, False, False)),
+        ("b interval 25 minmoves 3 maxmoves 5 ownership true", (0, 0.25, 3, 5, True, False)),
+        ("interval 0 rootInfo true pvVisits true", (None, 0.01, 0, None, False, True)),
+        ("rootInfo true ownership true rootInfo false", (None, 1.0, 0, None, True, False)),
     ],
 )
 def test_what_an_analysis_is_asked_for(words: str, wanted: tuple[Any, ...]) -> None:
     asked = parse_wanted(words.split(), SIDES)
-    assert (asked.side, asked.interval, asked.min_moves, asked.max_moves, asked.ownership) == wanted
+    assert astuple(asked) == wanted
 
 
 @pytest.mark.parametrize(
@@ -284,14 +287,14 @@ def test_moves_cannot_be_kept_out() -> None:
         parse_wanted(["b", "avoid", "b", "d4", "1"], SIDES)
 
 
-def found() -> Analysis:
+def found(scores: Scores | None = None) -> Report:
     visits = np.zeros(26, np.int32)
     visits[[12, 13, 25]] = 40, 50, 10
     values = np.full(26, np.nan, np.float32)
     values[[12, 13, 25]] = 0.5, 0.2, -1.0
     prior = np.zeros(26, np.float32)
     prior[[12, 13, 25, 3]] = 0.25, 0.5, 0.05, 0.2
-    return Analysis(
+    analysis = Analysis(
         action=12,
         policy=prior,
         value=0.3,
@@ -304,6 +307,7 @@ def found() -> Analysis:
         simulations=100,
         lines={12: (12, 7), 13: (13,), 25: (25,)},
     )
+    return Report(analysis, scores)
 
 
 def test_lines_of_analysis_say_what_was_found() -> None:
@@ -322,6 +326,37 @@ def test_lines_of_analysis_say_what_was_found() -> None:
     assert len(kata.split("ownership ")[1].split()) == 25
     more = moves_line(game, found(), parse_wanted(["minmoves", "4"], SIDES), kata=False)
     assert more.endswith("info move D5 visits 0 winrate 6500 prior 2000 lcb 0 order 3 pv D5")
+
+
+def test_lines_of_analysis_tell_the_score_where_it_is_known() -> None:
+    game = envs.make("go5")
+    values, leads = np.full(26, np.nan), np.full(26, np.nan)
+    values[[12, 13]], leads[[12, 13]] = [0.6, 0.1], [2.5, -1.25]
+    told = found(Scores(values, leads, 0.4, 0.75))
+    wanted = parse_wanted(["maxmoves", "2", "rootInfo", "true", "ownership", "true"], SIDES)
+    line = moves_line(game, told, wanted, True, np.zeros(25))
+    assert line.startswith(
+        "info move C3 visits 40 utility 0.500000 winrate 0.800000"
+        " scoreMean 2.500000 scoreLead 2.500000 scoreSelfplay 2.500000"
+        " prior 0.250000 lcb 0.676039 utilityLcb 0.252077 order 0 pv C3 C4"
+        " info move D3 visits 50 utility 0.200000 winrate 0.550000"
+        " scoreMean -1.250000 scoreLead -1.250000 scoreSelfplay -1.250000 "
+    )
+    root = "rootInfo visits 101 utility 0.300000 winrate 0.700000"
+    score = "scoreMean 0.750000 scoreLead 0.750000 scoreSelfplay 0.750000"
+    assert f" pv D3 {root} {score} ownership 0.0000 0.0000" in line
+    assert line.count("rootInfo") == 1 and "scoreStdev" not in line
+    everything = moves_line(game, told, parse_wanted(["minmoves", "4"], SIDES), kata=True)
+    unknown = everything.split(" info ")[2:]
+    assert len(unknown) == 2 and "score" not in "".join(unknown) and "rootInfo" not in everything
+    assert "winrate 0.700000" in unknown[1], "a move that was not searched is worth what the position is"
+    plain = moves_line(game, found(), parse_wanted(["rootInfo", "true"], SIDES), kata=True)
+    assert "score" not in plain and plain.endswith("rootInfo visits 101 utility 0.300000 winrate 0.650000")
+    leela = moves_line(game, told, wanted, kata=False)
+    assert leela == (
+        "info move C3 visits 40 winrate 8000 prior 2500 lcb 6760 order 0 pv C3 C4"
+        " info move D3 visits 50 winrate 5500 prior 5000 lcb 4121 order 1 pv D3"
+    )
 
 
 def test_the_bound_comes_up_to_the_mean_with_visits() -> None:
@@ -378,6 +413,33 @@ def test_a_move_comes_with_its_analysis(go5: Agent) -> None:
     assert first == "=" and info.startswith("info move ") and "winrate 0." in info
     assert move == f"play {engine.game.action_names[engine.moves[-1]]}"
     assert engine.moves[0] == 25, "Black has passed"
+
+
+@pytest.mark.parametrize("command", ["lz-genmove_analyze", "kata-genmove_analyze"])
+def test_the_analysis_of_a_move_streams_while_it_is_searched(command: str, go5: Agent) -> None:
+    """It comes at the interval, and the client's next command does not end it."""
+    client = Client(Engine(go5, seconds=1.0))
+    assert client.ask("play b c3") == "="
+    client.ask("genmove w"), client.ask("undo")  # what the first move waits for is done
+    client.send(f"{command} w 10", "name")
+    started, times, lines = time.monotonic(), list[float](), list[str]()
+    while not (line := client.line()).startswith("play "):
+        times.append(time.monotonic() - started)
+        lines.append(line)
+    assert lines[0] == "=" and all(line.startswith("info move ") for line in lines[1:])
+    assert client.line() == "", "the answer ends"
+    assert client.answer() == "= Fuseki"
+    assert 4 <= len(lines) - 1 <= 11 and times[1] < 0.5 and times[-1] > 0.6
+    visits = [sum(map(int, re.findall(r"visits (\d+)", line))) for line in lines[1:]]
+    assert visits == sorted(visits) and visits[0] < visits[-1]
+    assert client.ask("showboard").endswith("2 moves played, X (black) to move, komi 7")
+    client.quit()
+
+
+def test_a_move_that_needs_no_search_comes_without_analysis(go5: Agent) -> None:
+    ended = ["play b c3", "play w pass", "play b pass"]
+    assert talk(go5, *ended, "lz-genmove_analyze w 10")[-1] == "=\nplay pass"
+    assert talk(small_agent("hex3"), "lz-genmove_analyze w")[0].startswith("? illegal move")
 
 
 # GoGui

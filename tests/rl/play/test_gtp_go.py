@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import envs
+from envs.game import ONGOING, STATUS
 from rl.agent import Agent
 from rl.play.engine import Engine
-from rl.play.scoring import area, chains, dead_chains, regions, stones
+from rl.play.scoring import chains, dead_chains, margin, stones
 from rl.sgf import read_sgf
+from tests.envs.slow_go import SlowGo
 from tests.rl.play.gtp_for_tests import RESNET, small_agent, talk
 
 
@@ -123,27 +125,32 @@ def test_free_handicap_undo_and_a_board_that_is_not_empty(go5: Agent) -> None:
 # The end
 
 
-def test_the_score_without_dead_stones_is_that_of_the_rules() -> None:
-    game = envs.make("go7", komi=6.5)
+@pytest.mark.parametrize(("size", "board"), [(7, 7), (9, 6)])
+def test_the_score_is_that_of_the_board_without_dead_stones(size: int, board: int) -> None:
+    game, slow = envs.make(f"go{size}", board=board, komi=6.5), SlowGo(board, komi=6.5)
     rng = np.random.default_rng(0)
+    moved = 0
     for _ in range(20):
         state = game.initial_state()
-        for _ in range(int(rng.integers(1, 60))):
-            state = game.after(state, int(rng.choice(np.flatnonzero(game.legal_mask(state))[:-1])))
-        owners = np.zeros(49, np.int8)
-        assert area(stones(game, state)) - 6.5 == game.territory(state, owners)
+        for _ in range(int(rng.integers(10, 60))):
+            moves = np.flatnonzero(game.legal_mask(state))
+            state = game.after(state, int(rng.choice(moves[:-1] if len(moves) > 1 else moves)))
+            if state[STATUS] != ONGOING:
+                break
+        before, standing = state.copy(), stones(game, state)
+        found = chains(standing)
+        for dead in ([], [c for c in found if rng.random() < 0.3], found):
+            left = {point for chain in found if chain not in dead for point in chain}
+            slow.board = {point: int(standing[point] == -1) for point in left}
+            assert margin(game, state, dead) == slow.margin
+            moved += slow.margin != margin(game, state, [])
+        assert (state == before).all()
+    assert moved > 20, "dead stones count"
 
 
-def test_regions_are_connected_points_of_one_kind() -> None:
+def test_chains_are_connected_stones_of_one_colour() -> None:
     board = np.array([[1, 1, 0], [0, -1, 0], [1, -1, 2]])
-    assert sorted(sorted(region) for region in regions(board)) == [
-        [(0, 0), (0, 1)],
-        [(0, 2), (1, 2)],
-        [(1, 0)],
-        [(1, 1), (2, 1)],
-        [(2, 0)],
-    ]
-    assert len(chains(board)) == 3
+    assert sorted(sorted(chain) for chain in chains(board)) == [[(0, 0), (0, 1)], [(1, 1), (2, 1)], [(2, 0)]]
 
 
 def test_what_the_other_side_will_own_is_dead() -> None:
