@@ -18,20 +18,27 @@ from numba import boolean, float32, float64, int64, njit, types, void
 LOG_STD_LOW, LOG_STD_HIGH = -20.0, 2.0
 SQUASH_EDGE = 1.0 - 1e-6
 
-# Parameters for each unit of size.
-_EACH = {"categorical": 1, "multi_categorical": 1, "bernoulli": 1, "gaussian": 2, "squashed_gaussian": 2}
-
 _Parameters = types.Array(float32, 2, "C", readonly=True)  # "readonly" takes both kinds
 
 
 class ActionSpec(Protocol):
-    """What a policy chooses: see ``rl.distributions``."""
+    """What a policy chooses; the table in ``rl.distributions`` says what the two mean."""
 
     @property
     def kind(self) -> str: ...
 
     @property
     def sizes(self) -> tuple[int, ...]: ...
+
+
+def parameter_count(spec: ActionSpec) -> int:
+    """P, the parameters of one distribution."""
+    match spec.kind:
+        case "categorical" | "multi_categorical" | "bernoulli":
+            return sum(spec.sizes)
+        case "gaussian" | "squashed_gaussian":
+            return 2 * sum(spec.sizes)
+    raise ValueError(f"there is no distribution of kind {spec.kind!r}")
 
 
 def sample_numpy(
@@ -92,9 +99,7 @@ def _array(sizes: tuple[int, ...]) -> np.ndarray:
 
 def _checked(spec: ActionSpec, parameters: np.ndarray, action_mask: np.ndarray | None) -> np.ndarray:
     """The parameters, contiguous in float32, -inf where masked."""
-    if spec.kind not in _EACH:
-        raise ValueError(f"there is no distribution of kind {spec.kind!r}")
-    count = _EACH[spec.kind] * sum(spec.sizes)
+    count = parameter_count(spec)
     if parameters.ndim != 2 or parameters.shape[1] != count:
         raise ValueError(f"{spec.kind} of sizes {spec.sizes} needs parameters [B, {count}], not {parameters.shape}")
     if action_mask is not None:

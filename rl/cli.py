@@ -197,6 +197,8 @@ def evaluate(
         return
     if episodes is not None:
         raise WrongInput("--against is for board games and --episodes for Gymnasium environments: give one of them")
+    if sampled:
+        raise WrongInput("--sampled is for episodes of Gymnasium environments; leave it out with --against")
     from rl.evaluation.players import check_opponent
 
     if openings != "varied" and not (openings.isascii() and openings.isdigit()):

@@ -23,37 +23,15 @@ kept within ±SQUASH_EDGE, and x is recomputed from the action by atanh. Roundin
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-LOG_STD_LOW, LOG_STD_HIGH = -20.0, 2.0
-SQUASH_EDGE = 1.0 - 1e-6
+from rl.acting import LOG_STD_HIGH, LOG_STD_LOW, SQUASH_EDGE, ActionSpec, parameter_count
 
 # Quadrature over a standard normal variable: the trapezoidal rule, which converges exponentially for such integrands.
 _NODES, _REACH = 65, 6.0
-
-
-class ActionSpec(Protocol):
-    """What a policy chooses; the table above says what the two mean."""
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def sizes(self) -> tuple[int, ...]: ...
-
-
-def parameter_count(spec: ActionSpec) -> int:
-    """P, the parameters of one distribution."""
-    match spec.kind:
-        case "categorical" | "multi_categorical" | "bernoulli":
-            return sum(spec.sizes)
-        case "gaussian" | "squashed_gaussian":
-            return 2 * sum(spec.sizes)
-    raise _unknown(spec)
 
 
 def log_prob(spec: ActionSpec, parameters: Tensor, actions: Tensor, action_mask: Tensor | None = None) -> Tensor:
@@ -147,10 +125,6 @@ def kl(spec: ActionSpec, p: Tensor, q: Tensor, action_mask: Tensor | None = None
     log_ratio = log_std_p - log_std_q
     distance = (mean_p - mean_q) * (-log_std_q).exp()
     return (0.5 * ((2 * log_ratio).expm1() + distance.square()) - log_ratio).sum(-1)
-
-
-def _unknown(spec: ActionSpec) -> ValueError:
-    return ValueError(f"there is no distribution of kind {spec.kind!r}")
 
 
 def _checked(spec: ActionSpec, parameters: Tensor, action_mask: Tensor | None) -> Tensor:

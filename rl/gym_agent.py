@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rl.config import GymConfig
 from rl.records import Weights
 from rl.weights import AgentError
@@ -24,15 +22,15 @@ class GymAgent:
         self.name, self.weights, self.config, self.info, self.device = name, weights, config, info, device
         self._spec: WorldSpec | None = None
         self._net: ActorCritic | None = None
-        self._memory: Any = None
 
     def spec(self) -> WorldSpec:
         """The environment's observations and actions. Raises AgentError when it cannot be made here."""
         if self._spec is None:
-            from envs.gym import UnknownWorld, describe
+            from envs.gym import UnknownWorld
+            from rl.worlds import spec_of
 
             try:
-                self._spec = describe(self.config.env, self.config.env_options, self.config.rollout.wrappers)
+                self._spec = spec_of(self.config)
             except UnknownWorld as error:
                 raise AgentError(f"agent {self.name!r}: {error}") from error
         return self._spec
@@ -40,16 +38,13 @@ class GymAgent:
     def network(self) -> ActorCritic:
         """The network with these weights, in evaluation mode. Raises AgentError when they do not fit it."""
         if self._net is None:
-            import torch
-
-            from rl.learner.base import device_of
-            from rl.nets.actor_critic import build_actor_critic
+            from rl.nets.actor_critic import acting_network
+            from rl.nets.loading import copy_weights
 
             try:
-                with torch.random.fork_rng(devices=[]):
-                    net = build_actor_critic(self.config.net, self.spec())
-                net.load_state_dict({name: torch.from_numpy(np.array(t)) for name, t in self.weights.tensors.items()})
-            except (ValueError, RuntimeError) as error:
-                raise AgentError(f"agent {self.name!r} ({self.config.env}): {' '.join(str(error).split())}") from error
-            self._net = net.to(device_of(self.device)).eval().requires_grad_(False)
+                net = acting_network(self.config.net, self.spec(), self.device)
+                copy_weights(self.weights, net.state_dict())
+            except ValueError as error:
+                raise AgentError(f"agent {self.name!r} ({self.config.env}): {error}") from error
+            self._net = net
         return self._net

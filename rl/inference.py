@@ -19,7 +19,8 @@ from envs.game import ONGOING, STATUS, Game
 from rl.config import InferenceConfig, NetConfig
 from rl.nets import build
 from rl.nets.formats import EXACT, Format, Runner, formats
-from rl.records import Evaluation, Tensors, Weights
+from rl.nets.loading import copy_weights, device_of
+from rl.records import Evaluation, Weights
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Evaluator:
         self.game = game
         self.config = config
         self.batch_size = batch_size
-        self.device = _device(device)
+        self.device = device_of(device)
         with torch.random.fork_rng(devices=[]):  # the initial weights are never used: leave the caller's draws alone
             self._net = build(net_config, game).requires_grad_(False).eval()
         if score_utility and "score" not in self._net.auxiliary:
@@ -93,9 +94,7 @@ class Evaluator:
         Raises ValueError, naming the first tensor at fault, when they are another network's or not finite; the
         weights in use then stay.
         """
-        _check_tensors(weights, self._state)
-        for name, tensor in self._state.items():
-            np.copyto(tensor.numpy(), weights.tensors[name])
+        copy_weights(weights, self._state)
         self.version = weights.version
         if self._runner is None:
             self._start()
@@ -301,34 +300,6 @@ def random_positions(game: Game, n: int, seed: int = 0) -> tuple[np.ndarray, np.
         masks.append(mask)
         game.play(state, rng.choice(np.flatnonzero(mask)))
     return game.encode(np.stack(states)), np.stack(masks)
-
-
-def _device(name: str) -> torch.device:
-    available = torch.cuda.is_available()
-    if name == "auto":
-        return torch.device("cuda" if available else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {name!r}: choose auto, cpu or cuda") from error
-    if device.type == "cuda" and not available:
-        raise ValueError(f"device {name!r} was asked for, but torch finds no CUDA device here")
-    return device
-
-
-def _check_tensors(weights: Weights, state: dict[str, torch.Tensor]) -> None:
-    tensors: Tensors = weights.tensors
-    who = f"weights version {weights.version} do not fit this network"
-    for name, tensor in state.items():
-        if name not in tensors:
-            raise ValueError(f"{who}: tensor {name!r} is missing")
-        if tensors[name].shape != tuple(tensor.shape):
-            raise ValueError(f"{who}: tensor {name!r} has shape {tensors[name].shape}, not {tuple(tensor.shape)}")
-        if not np.isfinite(tensors[name]).all():
-            raise ValueError(f"weights version {weights.version} are unusable: tensor {name!r} has values not finite")
-    extra = next((name for name in tensors if name not in state), None)
-    if extra is not None:
-        raise ValueError(f"{who}: it has no tensor {extra!r}")
 
 
 def _forward(runner: Runner, planes: torch.Tensor, batch_size: int) -> tuple[torch.Tensor, ...]:

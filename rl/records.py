@@ -115,9 +115,8 @@ class Unroll:
     truncated: np.ndarray  # [T, B] bool, it was cut off
     valid: np.ndarray  # [T, B] bool; False where the environment ignored the action and only began anew
     first: np.ndarray  # [T + 1, B] bool, the observation is an episode's first
-    final_values: (
-        np.ndarray
-    )  # [T, B] float32, value of an episode's last observation where that is not the next one; NaN
+    # Value of an episode's last observation, where that is not the next one; NaN elsewhere.
+    final_values: np.ndarray  # [T, B] float32
     state: Tensors  # name → [B, ...], the network's memory before the first step; empty without
     discounted: np.ndarray  # [T, B] float32, discounted sum of the lane's rewards up to now, for normalising them
     weights_version: int

@@ -18,8 +18,8 @@ TOP = {"pyproject.toml", "README.md", "rl", "envs", "configs", "tests", "cluster
 # TYPE_CHECKING too); within a room anything goes. A new file beside these names is to be given its place here.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("envs",),
-    ("rl.records", "rl.config", "rl.sgf", "rl.distributions"),
-    ("rl.nets", "rl.search", "rl.losses", "rl.acting", "rl.storage", "rl.models"),
+    ("rl.records", "rl.config", "rl.sgf", "rl.acting"),
+    ("rl.nets", "rl.search", "rl.losses", "rl.distributions", "rl.storage", "rl.models", "rl.worlds"),
     ("rl.inference", "rl.weights", "rl.experience", "rl.learner"),
     ("rl.gym_agent",),
     ("rl.actors", "rl.trainers", "rl.agent"),

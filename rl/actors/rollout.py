@@ -11,11 +11,13 @@ import time
 import numpy as np
 import torch
 
-from envs.gym import Step, World
+from envs.gym import Step
 from rl.acting import sample_numpy
 from rl.config import GymConfig
-from rl.nets.actor_critic import ActorCritic, Observations, build_actor_critic
+from rl.nets.actor_critic import acting_network
+from rl.nets.loading import copy_weights
 from rl.records import RolloutReport, Tensors, Unroll, Weights
+from rl.worlds import make_world
 
 SYNC_BEGIN = 32  # stretches after which environments begin anew in sync mode
 
@@ -25,23 +27,9 @@ class RolloutWorker:
 
     def __init__(self, config: GymConfig, seed: int, environments: int, device: str = "auto"):
         """``environments``: of this actor. Raises envs.gym.UnknownWorld where there is no such environment."""
-        rollout = config.rollout
         self.config, self.seed, self.lanes = config, seed, environments
-        self.world = World(
-            config.env,
-            environments,
-            options=config.env_options,
-            wrappers=rollout.wrappers,
-            vectorization="sync"
-            if config.run.mode == "sync" and rollout.vectorization == "auto"
-            else rollout.vectorization,
-            seed=seed,
-            timeout=rollout.timeout_seconds,
-        )
-        self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        with torch.random.fork_rng(devices=[]):  # the initial weights are never used
-            self.net: ActorCritic = build_actor_critic(config.net, self.world.spec).to(self.device).eval()
-        self.net.requires_grad_(False)
+        self.world = make_world(config, environments, seed, measure=config.run.mode == "async")
+        self.net = acting_network(config.net, self.world.spec, device)
         self.version = -1
         self.stretches = 0  # played so far
         self._begin(self._seed_now())
@@ -56,11 +44,7 @@ class RolloutWorker:
 
     def use(self, weights: Weights) -> None:
         """Act with these weights from now on; they are copied. Raises ValueError when they are another network's."""
-        own = self.net.state_dict()
-        if own.keys() != weights.tensors.keys():
-            raise ValueError(f"the weights are of another network: {sorted(own.keys() ^ weights.tensors.keys())[0]!r}")
-        for name, tensor in own.items():
-            tensor.copy_(torch.from_numpy(np.array(weights.tensors[name])))
+        copy_weights(weights, self.net.state_dict())
         self.version = weights.version
 
     def resumable(self) -> bool:
@@ -107,7 +91,7 @@ class RolloutWorker:
         for t in range(steps):
             self._store(stored, first, t)
             mark = time.perf_counter()
-            parameters, value, self.memory = self._evaluate(self.observations, self.memory, self.first)
+            parameters, value, self.memory = self.net.act(self.observations, self.memory, self.first)
             inside += time.perf_counter() - mark
             chosen, log_probs[t] = sample_numpy(spec, parameters, self.rng)
             values[t] = value
@@ -131,7 +115,7 @@ class RolloutWorker:
             self.observations, self.first = step.observations, step.first
         self._store(stored, first, steps)
         # The value alone: the next stretch evaluates this step again, perhaps with newer weights.
-        _, values[steps], _ = self._evaluate(self.observations, self.memory, self.first)
+        _, values[steps], _ = self.net.act(self.observations, self.memory, self.first)
         unroll = Unroll(
             observations=stored,
             actions=np.stack(actions),
@@ -157,20 +141,12 @@ class RolloutWorker:
             stored[name][t] = value
         first[t] = self.first
 
-    def _evaluate(
-        self, observations: Tensors, state: Observations, first: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, Observations]:
-        """Parameters [B, P], values [B] and the memory after one step."""
-        inputs = {name: torch.from_numpy(value)[None].to(self.device) for name, value in observations.items()}
-        parameters, value, state = self.net(inputs, state, torch.from_numpy(first)[None].to(self.device))
-        return parameters[0].cpu().numpy(), value[0].cpu().numpy(), state
-
     def _final_values(self, step: Step) -> np.ndarray:
         """Values of the last observations of episodes whose environments have begun anew already."""
         assert step.final is not None
         lanes = torch.from_numpy(step.final_lanes)
         state = {name: tensor[lanes.to(tensor.device)] for name, tensor in self.memory.items()}
-        return self._evaluate(step.final, state, np.zeros(len(lanes), bool))[1]
+        return self.net.act(step.final, state, np.zeros(len(lanes), bool))[1]
 
     def close(self) -> None:
         self.world.close()

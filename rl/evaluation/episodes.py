@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
-from envs.gym import World
 from rl.acting import mode_numpy, sample_numpy
 from rl.config import GymConfig
 from rl.evaluation.examination import Examination
 from rl.gym_agent import GymAgent
-from rl.nets.actor_critic import ActorCritic
+from rl.nets.actor_critic import ActorCritic, acting_network
+from rl.nets.loading import copy_weights
 from rl.records import Weights
+from rl.worlds import make_world, spec_of
 
 LANES = 32  # environments at once
 SEED_KEY = 2  # spawn key of evaluation's seeds; actors have 1, the learner 0
@@ -47,7 +47,6 @@ class Episodes:
         }
 
 
-@torch.inference_mode()
 def play_episodes(
     net: ActorCritic,
     config: GymConfig,
@@ -64,34 +63,24 @@ def play_episodes(
     lanes = min(LANES, episodes)
     wanted = np.full(lanes, episodes // lanes) + (np.arange(lanes) < episodes % lanes)
     own = int(np.random.SeedSequence(seed, spawn_key=(SEED_KEY,)).generate_state(1)[0])
-    rollout, device = config.rollout, next(net.parameters()).device
-    world = World(
-        config.env, lanes, options=config.env_options, wrappers=rollout.wrappers,
-        vectorization="sync" if rollout.vectorization == "auto" else rollout.vectorization, seed=own,
-        timeout=rollout.timeout_seconds,
-    )  # fmt: skip
+    world = make_world(config, lanes, own, measure=False)
     rng = np.random.default_rng(own)
     returns: list[float] = []
     lengths: list[int] = []
-    sums, steps = np.zeros(lanes), np.zeros(lanes, np.int64)
     try:
         observations, state, first = world.reset(own), net.initial_state(lanes), np.ones(lanes, bool)
         while wanted.any():
-            inputs = {name: torch.from_numpy(value)[None].to(device) for name, value in observations.items()}
-            parameters, _, state = net(inputs, state, torch.from_numpy(first)[None].to(device))
-            flat = parameters[0].cpu().numpy()
-            actions = mode_numpy(net.spec, flat) if deterministic else sample_numpy(net.spec, flat, rng)[0]
+            parameters, _, state = net.act(observations, state, first)
+            actions = mode_numpy(net.spec, parameters) if deterministic else sample_numpy(net.spec, parameters, rng)[0]
             step = world.step(actions)
-            sums += step.rewards
-            steps += step.valid
-            for lane in np.flatnonzero((step.terminated | step.truncated) & step.valid):
+            ended = np.flatnonzero((step.terminated | step.truncated) & step.valid)
+            for lane, total, length in zip(ended, step.episode_returns, step.episode_lengths, strict=True):
                 if wanted[lane]:
                     wanted[lane] -= 1
-                    returns.append(float(sums[lane]))
-                    lengths.append(int(steps[lane]))
+                    returns.append(float(total))
+                    lengths.append(int(length))
                     if progress is not None:
                         progress(len(returns))
-                sums[lane], steps[lane] = 0.0, 0
             observations, first = step.observations, step.first
     finally:
         world.close()
@@ -131,6 +120,7 @@ class EpisodeExaminer:
 
     def __init__(self, config: GymConfig, device: str = "auto"):
         self.config, self.device = config, device
+        self.net: ActorCritic | None = None
 
     def examine(self, weights: Weights) -> Examination:
         """Play ``evaluation.episodes`` episodes with these weights."""
@@ -138,9 +128,11 @@ class EpisodeExaminer:
         settings = self.config.evaluation
         metrics: dict[str, float] = {}
         if settings.episodes:
-            net = GymAgent(f"v{weights.version}", weights, self.config, {}, self.device).network()
+            if self.net is None:
+                self.net = acting_network(self.config.net, spec_of(self.config), self.device)
+            copy_weights(weights, self.net.state_dict())
             found = play_episodes(
-                net, self.config, settings.episodes, self.config.seed, deterministic=settings.deterministic
+                self.net, self.config, settings.episodes, self.config.seed, deterministic=settings.deterministic
             )
             metrics = {f"eval/{name}": value for name, value in found.summary().items()}
         metrics["eval/seconds"] = time.perf_counter() - started

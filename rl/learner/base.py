@@ -9,13 +9,15 @@ import copy
 import logging
 import math
 import time
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import nn
 
-from rl.config import LearnerConfig
+from rl.config import Config, LearnerConfig
+from rl.nets.loading import copy_weights, device_of
 from rl.records import Tensors, Weights
 
 log = logging.getLogger(__name__)
@@ -30,18 +32,23 @@ Rows = dict[str, torch.Tensor]  # what a loss reads, by name, on the learner's d
 class Learner(Generic[Net]):
     """A network, its optimiser and its averaged weights. Subclasses say what the loss is (``forward_backward``)."""
 
-    def __init__(self, net: Net, config: LearnerConfig, seed: int, device: torch.device, reproducible: bool):
-        """``net`` lies on ``device`` already. ``reproducible``: nothing may depend on a measurement."""
-        self.config, self.device = config, device
+    def __init__(self, make_net: Callable[[], Net], config: Config, device: str):
+        """``make_net`` gives a network with new weights, from torch's global stream, on the CPU."""
+        self.config, self.device = config.learner, device_of(device)
+        # A generator of its own would not reach nn.Module initialisers; fork so that nobody else's stream moves.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            net = make_net().to(self.device)
         # Convolutions are faster with channels last on every device that was measured; others do not care.
         self.net: Net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.net.train()
-        self.precision = self._settled_precision(reproducible)  # None: to be measured at the first update
+        # None: to be measured at the first update. In sync mode nothing may depend on a measurement.
+        self.precision = self._settled_precision(reproducible=config.run.mode == "sync")
         self.optimizer = make_optimizer(self.net, self.config)
         self.average = {name: tensor.detach().clone() for name, tensor in self.net.state_dict().items()}
         self.step = 0
         # Dropout draws from torch's global stream; seeded here and saved with the state.
-        torch.manual_seed(seed + 1)
+        torch.manual_seed(config.seed + 1)
 
     def forward_backward(self, net: Net, rows: Rows, precision: str) -> Rows:
         """Add the gradients of the loss of ``rows`` to ``net``; returns ``loss`` and the loss's other measures."""
@@ -77,13 +84,8 @@ class Learner(Generic[Net]):
 
     def begin_with(self, weights: Weights) -> None:
         """Begin with the weights of another agent. Raises ValueError when they do not fit the network."""
-        tensors = {name: torch.from_numpy(np.array(value)) for name, value in weights.tensors.items()}
-        try:
-            self.net.load_state_dict(tensors)
-        except RuntimeError as error:
-            raise ValueError(" ".join(str(error).split())) from error
-        for name, value in self.net.state_dict().items():
-            self.average[name].copy_(value)
+        copy_weights(weights, self.net.state_dict())
+        copy_weights(weights, self.average)
 
     def weights(self) -> Weights:
         """The averaged weights (or the plain ones without averaging), as version ``step``."""
@@ -204,11 +206,6 @@ def make_optimizer(net: nn.Module, config: LearnerConfig) -> torch.optim.Optimiz
 
 # What each optimiser keeps of a parameter, by which a checkpoint is told from one of another optimiser.
 MOMENTS = {"adamw": "exp_avg", "adam": "exp_avg", "rmsprop": "square_avg", "sgd": "momentum_buffer"}
-
-
-def device_of(name: str) -> torch.device:
-    """The device of this name; "auto" is CUDA where it exists."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def learning_rate(config: LearnerConfig, step: int, progress: float) -> float:

@@ -6,7 +6,7 @@ import torch
 
 from envs.game import Game
 from rl.config import GameConfig
-from rl.learner.base import Learner, Rows, device_of
+from rl.learner.base import Learner, Rows
 from rl.losses import alphazero_loss, auxiliary_losses
 from rl.nets import PolicyValueNet, build
 from rl.records import Batch
@@ -17,11 +17,7 @@ class GameLearner(Learner[PolicyValueNet]):
 
     def __init__(self, game: Game, config: GameConfig, device: str = "auto"):
         self.auxiliary = config.net.auxiliary
-        # A generator of its own would not reach nn.Module initialisers; fork so that nobody else's stream moves.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            net = build(config.net, game).to(device_of(device))
-        super().__init__(net, config.learner, config.seed, device_of(device), config.run.mode == "sync")
+        super().__init__(lambda: build(config.net, game), config, device)
 
     def update(self, batch: Batch, progress: float) -> dict[str, float]:
         """One optimiser step. ``progress`` in [0, 1] is the share of the run's budget that is used.

@@ -9,7 +9,7 @@ import torch
 from envs.gym import WorldSpec
 from rl.config import GymConfig, PPOConfig
 from rl.distributions import entropy, log_prob
-from rl.learner.base import Learner, Rows, device_of
+from rl.learner.base import Learner, Rows
 from rl.losses import impala_loss, ppo_loss, vtrace
 from rl.nets.actor_critic import ActorCritic, build_actor_critic
 
@@ -20,10 +20,7 @@ class RolloutLearner(Learner[ActorCritic]):
     def __init__(self, spec: WorldSpec, config: GymConfig, device: str = "auto"):
         self.algorithm = config.algorithm
         self.entropy_weight = config.algorithm.entropy_weight
-        with torch.random.fork_rng(devices=[]):  # so that nobody else's stream moves
-            torch.manual_seed(config.seed)
-            net = build_actor_critic(config.net, spec).to(device_of(device))
-        super().__init__(net, config.learner, config.seed, device_of(device), config.run.mode == "sync")
+        super().__init__(lambda: build_actor_critic(config.net, spec), config, device)
 
     def set_progress(self, progress: float) -> None:
         """Where the schedule of the entropy bonus stands when ``progress`` in [0, 1] of the budget is used."""

@@ -21,6 +21,29 @@ def normalise_advantages(advantages: Tensor, mask: Tensor, epsilon: float = 1e-8
     return centred / (masked_mean(centred.square(), mask).sqrt() + epsilon)
 
 
+def combined(
+    policy_loss: Tensor, value_loss: Tensor, entropy: Tensor, mask: Tensor, value_weight: float, entropy_weight: float
+) -> dict[str, Tensor]:
+    """The loss to differentiate, policy_loss + value_weight · value_loss - entropy_weight · mean entropy; its terms."""
+    mean_entropy = masked_mean(entropy, mask)
+    return {
+        "loss": policy_loss + value_weight * value_loss - entropy_weight * mean_entropy,
+        "policy_loss": policy_loss.detach(),
+        "value_loss": value_loss.detach(),
+        "policy_entropy": mean_entropy.detach(),
+    }
+
+
+@torch.no_grad()
+def ratio_measures(log_ratio: Tensor, clipped: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """How far the policy has moved: ``log_ratio`` is log(new / old) of each action, ``clipped`` bool where it tells."""
+    return {
+        "policy_kl": policy_kl(log_ratio, mask),
+        "clip_fraction": masked_mean(clipped.float(), mask),
+        "rho_mean": masked_mean(log_ratio.exp(), mask),
+    }
+
+
 @torch.no_grad()
 def explained_variance(targets: Tensor, values: Tensor, mask: Tensor) -> Tensor:
     """1 - Var(targets - values) / Var(targets) over the steps where ``mask``; 0 where the targets do not vary."""

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from rl.losses.measures import explained_variance, masked_mean, policy_kl
+from rl.losses.measures import combined, explained_variance, masked_mean, ratio_measures
 
 
 def ppo_loss(
@@ -55,17 +55,7 @@ def ppo_loss(
         near = values_old + (values_new - values_old).clamp(-value_clip, value_clip)
         squares = torch.maximum(squares, torch.where(mask, near - returns, 0.0).square())
     value_loss = 0.5 * masked_mean(squares, mask)
-    mean_entropy = masked_mean(entropy, mask)
-    with torch.no_grad():
-        ratio = log_ratio.exp()
-        clip_fraction = masked_mean(((ratio - 1).abs() > clip).float(), mask)
-    return {
-        "loss": policy_loss + value_weight * value_loss - entropy_weight * mean_entropy,
-        "policy_loss": policy_loss.detach(),
-        "value_loss": value_loss.detach(),
-        "policy_entropy": mean_entropy.detach(),
-        "policy_kl": policy_kl(log_ratio, mask),
-        "clip_fraction": clip_fraction,
-        "rho_mean": masked_mean(ratio, mask),
-        "explained_variance": explained_variance(returns, values_old, mask),
-    }
+    measures = combined(policy_loss, value_loss, entropy, mask, value_weight, entropy_weight)
+    log_ratio = log_ratio.detach()
+    measures |= ratio_measures(log_ratio, log_ratio.expm1().abs() > clip, mask)
+    return measures | {"explained_variance": explained_variance(returns, values_old, mask)}

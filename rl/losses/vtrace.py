@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rl.losses.measures import explained_variance, masked_mean, policy_kl
+from rl.losses.measures import combined, explained_variance, masked_mean, ratio_measures
 
 
 @torch.no_grad()
@@ -109,18 +109,7 @@ def impala_loss(
     assert shapes == {mask.shape}, shapes
     policy_loss = -masked_mean(torch.where(mask, log_probs_target, 0.0) * pg_advantages.detach(), mask)
     value_loss = 0.5 * masked_mean(torch.where(mask, vs.detach() - values, 0.0).square(), mask)
-    mean_entropy = masked_mean(entropy, mask)
-    with torch.no_grad():
-        log_ratio = torch.where(mask, log_probs_target - log_probs_behaviour, 0.0)
-        ratio = log_ratio.exp()
-        clip_fraction = masked_mean((ratio > rho_clip).float(), mask)
-    return {
-        "loss": policy_loss + value_weight * value_loss - entropy_weight * mean_entropy,
-        "policy_loss": policy_loss.detach(),
-        "value_loss": value_loss.detach(),
-        "policy_entropy": mean_entropy.detach(),
-        "policy_kl": policy_kl(log_ratio, mask),
-        "clip_fraction": clip_fraction,
-        "rho_mean": masked_mean(ratio, mask),
-        "explained_variance": explained_variance(vs, values, mask),
-    }
+    measures = combined(policy_loss, value_loss, entropy, mask, value_weight, entropy_weight)
+    log_ratio = torch.where(mask, log_probs_target - log_probs_behaviour, 0.0).detach()
+    measures |= ratio_measures(log_ratio, log_ratio.exp() > rho_clip, mask)
+    return measures | {"explained_variance": explained_variance(vs, values, mask)}

@@ -11,10 +11,12 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from envs.gym import Part, WorldSpec
+from rl.acting import parameter_count
 from rl.config import (
     ActorCriticConfig,
     ConvConfig,
@@ -24,14 +26,16 @@ from rl.config import (
     ResNetConfig,
     TransformerConfig,
 )
-from rl.distributions import parameter_count
+from rl.config.nets import Activation
 from rl.nets.conv import ConvEncoder, ImpalaEncoder
 from rl.nets.layers import activation, initialise
+from rl.nets.loading import device_of
 from rl.nets.mlp import MLPEncoder
 from rl.nets.recurrent import RecurrentCore, State
 from rl.nets.resnet import ResNetEncoder
 from rl.nets.transformer import TransformerEncoder
 from rl.nets.window import WindowCore
+from rl.records import Tensors
 
 POINT_FEATURES = 256  # of the layer behind an encoder over points (resnet, transformer)
 CLIP = 10.0  # normalised observations beyond this many deviations are clipped
@@ -96,20 +100,18 @@ class PartEncoder(nn.Module):
                 self.encoder, self.width = ConvEncoder(config, picture), config.width
             case ImpalaConfig():
                 self.encoder, self.width = ImpalaEncoder(config, picture), config.width
-            case ResNetConfig() | TransformerConfig():
-                patch = 1 if isinstance(config, ResNetConfig) else config.patch
-                features = config.channels if isinstance(config, ResNetConfig) else config.width
-                self.encoder = (
-                    ResNetEncoder(config, channels)
-                    if isinstance(config, ResNetConfig)
-                    else TransformerEncoder(config, channels, (height, width))
-                )
-                points = (height // patch) * (width // patch)
-                self.width = POINT_FEATURES
-                self.after = nn.Sequential(
-                    nn.Flatten(), nn.Linear(features * points, POINT_FEATURES), activation(config.activation)
-                )
-                initialise(self.after)
+            case ResNetConfig():
+                self.encoder = ResNetEncoder(config, channels)
+                self._flatten(config.channels * height * width, config.activation)
+            case TransformerConfig():
+                self.encoder = TransformerEncoder(config, channels, (height, width))
+                tokens = (height // config.patch) * (width // config.patch)
+                self._flatten(config.width * tokens, config.activation)
+
+    def _flatten(self, features: int, function: Activation) -> None:
+        """Behind an encoder over points, a layer that sees all of them."""
+        self.width = POINT_FEATURES
+        self.after = nn.Sequential(nn.Flatten(), nn.Linear(features, POINT_FEATURES), activation(function))
 
     def inputs(self, x: torch.Tensor) -> torch.Tensor:
         """What the encoder reads: vectors [N, F], or pictures [N, C, H, W], float32."""
@@ -147,8 +149,11 @@ class Trunk(nn.Module):
         joined = sum(encoder.width for encoder in encoders)
         self.core: RecurrentCore | WindowCore | None = None
         if config.core is not None:
-            kind = RecurrentCore if isinstance(config.core, RecurrentConfig) else WindowCore
-            self.core = kind(config.core, joined)  # type: ignore[arg-type]
+            self.core = (
+                RecurrentCore(config.core, joined)
+                if isinstance(config.core, RecurrentConfig)
+                else WindowCore(config.core, joined)
+            )
         self.width: int = joined if self.core is None else self.core.width
 
     def forward(self, observations: Observations, state: State, first: torch.Tensor) -> tuple[torch.Tensor, State]:
@@ -213,6 +218,17 @@ class ActorCritic(nn.Module):
             parameters = torch.cat((parameters, self.log_std.expand_as(parameters)), -1)
         return parameters, self.value(features[-1]).squeeze(-1), after
 
+    @torch.inference_mode()
+    def act(self, observations: Tensors, state: State, first: np.ndarray) -> tuple[np.ndarray, np.ndarray, State]:
+        """One step of B environments, from NumPy to NumPy: ``forward`` without the axis of time.
+
+        Returns parameters [B, P] and values [B], float32, and the state after the step.
+        """
+        device = self.value.weight.device
+        inputs = {name: torch.from_numpy(array)[None].to(device) for name, array in observations.items()}
+        parameters, values, state = self(inputs, state, torch.from_numpy(first)[None].to(device))
+        return parameters[0].cpu().numpy(), values[0].cpu().numpy(), state
+
     def observe(self, observations: Observations) -> None:
         """Take observations, part → [N, *shape], into the running statistics, where there are some."""
         for _, trunk in self._trunks():
@@ -237,6 +253,13 @@ def build_actor_critic(config: ActorCriticConfig, spec: WorldSpec) -> ActorCriti
     Raises ValueError when the configuration cannot serve the environment's observations.
     """
     return ActorCritic(config, spec)
+
+
+def acting_network(config: ActorCriticConfig, spec: WorldSpec, device: str) -> ActorCritic:
+    """A network that acts, in evaluation mode, on ``device``; it is of no use before it is given weights."""
+    with torch.random.fork_rng(devices=[]):  # nobody else's stream moves
+        net = ActorCritic(config, spec)
+    return net.to(device_of(device)).eval().requires_grad_(False)
 
 
 def _picture_shape(part: Part) -> tuple[int, int, int]:

@@ -162,9 +162,9 @@ def must_match(old: Config, new: Config, in_flight: bool) -> str | None:
 def shapes(config: Config) -> tuple[Any, ...]:
     """What experience and a network's weights depend on. (Another komi is no other game.)"""
     if isinstance(config, GymConfig):
-        from envs.gym import describe
+        from rl.worlds import spec_of
 
-        return (describe(config.env, config.env_options, config.rollout.wrappers),)
+        return (spec_of(config),)
     game = envs.make(config.env, **config.env_options)
     return config.env, game.plane_shape, game.num_actions, game.state_size
 
@@ -206,13 +206,22 @@ def _game(config: Config) -> GameConfig:
 
 
 def summarise(report: Report) -> dict[str, float]:
-    """Sums over what a report finished, small enough to travel everywhere; "games" counts games, or episodes."""
+    """Sums over what a report finished, small enough to travel everywhere.
+
+    "games" counts games, or episodes; "records" what the learner gets: games, or unrolls.
+    """
     if isinstance(report, RolloutReport):
         returns, lengths = report.episode_returns, report.episode_lengths
-        return {"games": len(returns), "returns": sum(returns), "lengths": sum(lengths)}
+        return {
+            "games": len(returns),
+            "records": len(report.unrolls),
+            "returns": sum(returns),
+            "lengths": sum(lengths),
+        }
     games = report.games
     return {
         "games": len(games),
+        "records": len(games),
         "moves": sum(len(g.actions) for g in games),
         "first_points": sum((g.outcome + 1) / 2 for g in games),
         "draws": sum(g.outcome == 0 for g in games),

@@ -21,7 +21,6 @@ import ray
 from ray.exceptions import ObjectLostError, RayActorError
 
 from rl.actors.seeds import actor_seed
-from rl.records import RolloutReport
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
 from rl.runtime.kinds import may_play, updates_a_call
 from rl.runtime.processes import RayActor, RayExaminer, RayLearner, plan
@@ -183,7 +182,7 @@ class Driver:
         (report, summary), games = call.aside
         self.session.played(report)
         self.session.finished(summary)
-        if summary["games"] or isinstance(report, RolloutReport):
+        if summary["records"]:
             self.calls[self.learner.add.remote(games)] = Call("add", 0)
 
     def take_allowance(self, call: Call) -> None:

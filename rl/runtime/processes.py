@@ -39,9 +39,8 @@ def plan(config: Config, resources: dict[str, float]) -> Plan:
     cores, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
     threads = max(1, cores // 4) if gpus == 0 else 1
     actors = cores if cores <= 2 else cores - threads
-    if isinstance(
-        config, GymConfig
-    ):  # the learner has a core of its own where there are two; lanes are dealt out evenly
+    if isinstance(config, GymConfig):
+        # The learner has a core of its own where there are two; lanes are dealt out evenly.
         actors = max(n for n in range(1, max(2, cores)) if config.rollout.environments % n == 0)
     if config.run.actors != "auto":
         actors = config.run.actors

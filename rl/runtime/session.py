@@ -43,12 +43,11 @@ class Session:
         self.config, self.run_dir = config, Path(run_dir)
         self.checkpoints = self.run_dir / "checkpoints"
         newest = latest_checkpoint(self.checkpoints)
-        if newest is not None:
-            check(config, new=False)
         if resume and newest is None:
             raise ConfigError(f"there is no checkpoint to resume in {str(run_dir)!r}; leave out --resume to begin anew")
         if newest is not None and not resume:
             raise ConfigError(f"{str(run_dir)!r} holds a run already; add --resume or choose another --run-dir")
+        check(config, new=newest is None)  # whatever is wrong is said before anything is written
         self.restored_from = newest
         self.restored: Checkpoint | None = None
         self.clock = Clock()
@@ -58,8 +57,6 @@ class Session:
             self.clock = Clock(**self.restored.state["clock"])
             told = trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
             self.clock.seconds = max(self.clock.seconds, told)  # the curves never go back in time
-        else:
-            check(config, new=True)  # whatever is wrong is said before anything is written
         self.run_dir.mkdir(parents=True, exist_ok=True)
         (self.run_dir / "config.yaml").write_text(config.to_yaml())
         wandb_id = self.restored.state["wandb_run_id"] if self.restored else None

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from envs.gym import describe
 from rl.config import GymConfig, PPOConfig
 from rl.learner import RolloutLearner
 from rl.learner.base import Rows
 from rl.losses import gae, normalise_advantages
 from rl.records import Tensors, Unroll, Weights
+from rl.worlds import spec_of
 
 Parts = dict[str, Tensors]
 PER_STEP = ("actions", "log_probs", "rewards", "terminated", "truncated", "valid", "final_values")
@@ -29,8 +29,7 @@ PER_STEP = ("actions", "log_probs", "rewards", "terminated", "truncated", "valid
 class RolloutTrainer:
     def __init__(self, config: GymConfig, device: str = "auto"):
         self.config, self.algorithm = config, config.algorithm
-        spec = describe(config.env, config.env_options, config.rollout.wrappers)
-        self.learner = RolloutLearner(spec, config, device)
+        self.learner = RolloutLearner(spec_of(config), config, device)
         self.recurrent = config.net.core is not None
         self.rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(0,)))
         self.queue: deque[Unroll] = deque()
@@ -54,15 +53,12 @@ class RolloutTrainer:
 
     def steps_allowed(self) -> int:
         """Updates that what lies in the queue and the run's budget of learner steps permit now."""
-        limit = self.config.run.learner_steps
-        left = max(0, limit - self.learner.step) if limit is not None else 2**31
         if not self._ready():
             return 0
-        return (
-            min(left, self._minibatches() * self.algorithm.epochs)
-            if isinstance(self.algorithm, PPOConfig)
-            else min(left, 1)
-        )
+        limit = self.config.run.learner_steps
+        left = max(0, limit - self.learner.step) if limit is not None else 2**31
+        batch = self._minibatches() * self.algorithm.epochs if isinstance(self.algorithm, PPOConfig) else 1
+        return min(left, batch)
 
     def _minibatches(self) -> int:
         rows = self.config.rollout.environments * self.config.rollout.steps

@@ -106,7 +106,7 @@ def test_in_sync_mode_new_episodes_begin_where_a_run_can_be_resumed() -> None:
 
 def test_weights_of_another_network_are_refused() -> None:
     made = worker(config())
-    with pytest.raises(ValueError, match="another network"):
+    with pytest.raises(ValueError, match="do not fit this network"):
         made.use(Weights(1, {"other": np.zeros(3, np.float32)}))
     made.close()
 

@@ -151,7 +151,7 @@ def test_a_run_on_another_board_begins_with_the_weights_of_a_first(config: Path,
     name = "encoder.blocks.0.first.conv.weight"
     np.testing.assert_allclose(ours[name], theirs[name], atol=1e-6)
     wrong = [*other, "net.encoder.channels=16"]
-    with pytest.raises(ConfigError, match=r"learner.start_from: .*size mismatch"):
+    with pytest.raises(ConfigError, match=r"learner.start_from: .*do not fit this network"):
         runtime.train(load_config(config, wrong), tmp_path / "none", serial=True)
     with pytest.raises(ConfigError, match=r"learner.start_from: no agent 'nobody'"):
         runtime.train(load_config(config, [*GO, "learner.start_from=nobody"]), tmp_path / "none", serial=True)

@@ -1,0 +1,29 @@
+"""The environments that a configuration names."""
+
+from __future__ import annotations
+
+from envs.gym import World, WorldSpec, describe
+from rl.config import GymConfig
+
+
+def spec_of(config: GymConfig) -> WorldSpec:
+    """Observations and actions. Raises envs.gym.UnknownWorld when there is no such environment here."""
+    return describe(config.env, config.env_options, config.rollout.wrappers)
+
+
+def make_world(config: GymConfig, environments: int, seed: int, *, measure: bool) -> World:
+    """``environments`` of them side by side; ``measure``: "auto" may time what there is, and take the fastest.
+
+    Raises envs.gym.UnknownWorld when there is no such environment here.
+    """
+    rollout = config.rollout
+    settled = "sync" if rollout.vectorization == "auto" and not measure else rollout.vectorization
+    return World(
+        config.env,
+        environments,
+        options=config.env_options,
+        wrappers=rollout.wrappers,
+        vectorization=settled,
+        seed=seed,
+        timeout=rollout.timeout_seconds,
+    )
