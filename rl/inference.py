@@ -80,6 +80,7 @@ class Evaluator:
             )
         self._pinned = self.format != "auto"
         self._runner: Runner | None = None
+        self._eager: Runner | None = None  # twin of a compiled one, for batches that are mostly empty
         self._ranking: list[str] = []  # format names, fastest first
         self._check_at = 0  # version at which the format is held against float32 again
         self._staging = _Staging(batch_size, game) if self.device.type == "cuda" else None
@@ -100,6 +101,8 @@ class Evaluator:
             self._start()
         else:
             self._runner.update(self._net)
+            if self._eager is not None:
+                self._eager.update(self._net)
             if self.version >= self._check_at:
                 self._check()
 
@@ -146,10 +149,19 @@ class Evaluator:
             raise RuntimeError("the evaluator has no weights yet: call load first")
         return self._runner
 
+    def _runner_for(self, rows: int) -> Runner:
+        """A compiled format computes whole batches; few rows, as when most games of a match have ended, go without."""
+        runner = self._loaded()
+        if not runner.format.compiled or rows > self.batch_size // 2:
+            return runner
+        if self._eager is None:
+            self._eager = self._new_runner(replace(runner.format, compiled=False))
+        return self._eager
+
     @torch.inference_mode()
     def _evaluate(self, planes: np.ndarray) -> tuple[np.ndarray, ...]:
         """1 to ``batch_size`` rows: the fields of an Evaluation that there are."""
-        runner = self._loaded()
+        runner = self._runner_for(len(planes))
         if self._staging is not None:
             return self._staging.evaluate(planes, runner, self.batch_size)
         planes = np.ascontiguousarray(planes, np.float32)
@@ -264,7 +276,7 @@ class Evaluator:
 
     def _use(self, name: str) -> None:
         self.format = name
-        self._runner = self._new_runner(self._formats[name])
+        self._runner, self._eager = self._new_runner(self._formats[name]), None
 
 
 class _Staging:

@@ -330,7 +330,7 @@ def test_without_a_compiler_compiled_formats_are_not_offered(monkeypatch, caplog
         evaluator("float32-nchw-compiled", MLP)
 
 
-def test_a_compiled_format_is_padded_to_its_one_shape(monkeypatch, planes):
+def test_a_compiled_format_is_padded_to_its_one_shape_and_few_rows_go_without_it(monkeypatch, planes):
     shapes = []
 
     def compiled(net, dynamic):
@@ -349,6 +349,14 @@ def test_a_compiled_format_is_padded_to_its_one_shape(monkeypatch, planes):
     ours.load(weights(net))
     np.testing.assert_allclose(ours(planes[:21]).logits, answers(net, planes[:21])[0], atol=1e-4)
     assert set(shapes) == {(BATCH, 4, 6, 7)}
+    for seed in range(2):  # newer weights reach the twin too
+        net = trained(seed)
+        ours.load(weights(net, seed))
+        calls = len(shapes)
+        np.testing.assert_allclose(ours(planes[: BATCH // 2]).logits, answers(net, planes[: BATCH // 2])[0], atol=1e-4)
+        assert len(shapes) == calls
+        ours(planes[: BATCH // 2 + 1])
+        assert len(shapes) == calls + 1
 
 
 @pytest.mark.slow

@@ -1,0 +1,59 @@
+"""What every contender does around its library's training loop: settings in, progress out as JSON lines.
+
+Contenders run in interpreters of their own, where Fuseki need not be installed, so this file needs nothing but Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import deque
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Settings:
+    """PPO as all of them know it; separate policy and value networks of 64 × 64 tanh units."""
+
+    env: str
+    env_steps: int
+    environments: int
+    steps: int  # of each environment in one rollout
+    minibatch: int
+    epochs: int
+    learning_rate: float
+    discount: float
+    gae_lambda: float
+    seed: int
+
+
+def settings() -> Settings:
+    parser = argparse.ArgumentParser()
+    for name, value in (("env", "CartPole-v1"), ("env-steps", 100_000), ("environments", 8), ("steps", 128),
+                        ("minibatch", 256), ("epochs", 4), ("learning-rate", 1e-3), ("discount", 0.98),
+                        ("gae-lambda", 0.95), ("seed", 0)):  # fmt: skip
+        parser.add_argument(f"--{name}", type=type(value), default=value)
+    return Settings(**vars(parser.parse_args()))
+
+
+class Reporter:
+    """Prints (seconds, env_steps, mean return of the last 100 training episodes) as training goes on."""
+
+    def __init__(self) -> None:
+        self.returns: deque[float] = deque(maxlen=100)
+        self.started: float | None = None
+
+    def begin(self) -> None:
+        """Everything is imported and made; the clock starts."""
+        self.started = time.perf_counter()
+
+    def episode(self, total: float) -> None:
+        self.returns.append(total)
+
+    def row(self, env_steps: int, mean_return: float | None = None) -> None:
+        assert self.started is not None, "begin() first"
+        if mean_return is None and len(self.returns) == self.returns.maxlen:
+            mean_return = sum(self.returns) / len(self.returns)
+        seconds = time.perf_counter() - self.started
+        print("ROW " + json.dumps({"seconds": seconds, "env_steps": env_steps, "return": mean_return}), flush=True)
