@@ -24,7 +24,11 @@ class Section(BaseModel):
 class LearnerConfig(Section):
     """The optimiser and its schedule, whatever is learned."""
 
-    start_from: str | None = None  # an agent whose weights a new run begins with: for another board, or other options
+    # Transfer. A new run begins with the weights of this agent, as far as name and shape agree; the rest begins as ever.
+    init_from: str | None = None
+    # Parameters that are not trained, by patterns of their names ("encoder.*", "actor.encoders.0.*"). A module all of
+    # whose parameters are frozen is in evaluation mode: no dropout, and its running statistics stay as they are.
+    freeze: tuple[str, ...] = ()
     batch_size: Positive = 512  # rows of one update
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
@@ -32,6 +36,10 @@ class LearnerConfig(Section):
     final_learning_rate: NonNegative = 1e-4  # where the schedule ends
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     weight_decay: NonNegative = 1e-4
+    # L1 on the same matrices and kernels, for weights that are exactly 0: behind each update w ← sign(w) max(|w| - ηl, 0)
+    # with the learning rate η, the proximal step of l·|w| (Parikh and Boyd 2014, §6.5.2), decoupled from the gradient as
+    # AdamW's decay is (Loshchilov and Hutter 2019); a gradient of the penalty would never reach 0, and Adam rescale it.
+    l1: NonNegative = 0.0
     momentum: Fraction = 0.9  # of sgd (Nesterov's) and rmsprop
     clip_norm: Annotated[float, Field(gt=0)] = 5.0
     value_weight: NonNegative = 1.0

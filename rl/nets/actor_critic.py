@@ -59,9 +59,9 @@ class Normaliser(nn.Module):
 
     @torch.no_grad()
     def observe(self, x: torch.Tensor) -> None:
-        """Take the rows of x [N, size] into the statistics."""
+        """Take the rows of x [N, size] into the statistics, which in evaluation mode (frozen) stay as they are."""
         count = len(x)
-        if not count:
+        if not count or not self.training:
             return
         total = self.count + count
         mean, variance = x.mean(0), x.var(0, correction=0)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import envs
 from rl.agent import locate
@@ -18,7 +19,13 @@ from rl.records import RolloutReport, SelfPlayReport, Tensors, Weights
 from rl.runtime.checkpoint import load_checkpoint
 from rl.weights import AgentError, load_agent, resolve
 
+if TYPE_CHECKING:
+    from rl.learner import Learner
+    from rl.nets.loading import Transfer
+
 Report = SelfPlayReport | RolloutReport
+# What the encoder of a board game's network is called, and that of the first part of an actor-critic network.
+ENCODERS = {False: "encoder.", True: "actor.encoders.0.encoder."}
 BACKLOG = 4  # publishing periods of allowed updates beyond which self-play waits for the learner
 
 
@@ -107,17 +114,20 @@ def may_play(config: Config, handed: Sequence[int], actor: int, trained: int, al
     return sum(handed) - trained < len(handed) + config.algorithm.queue
 
 
-def check(config: Config, new: bool) -> None:
-    """Say what is wrong with a run before anything is written. Raises ConfigError, in one sentence."""
+def check(config: Config, new: bool) -> Transfer | None:
+    """Say what is wrong with a run before anything is written. Raises ConfigError, in one sentence.
+
+    Returns what a new run takes over from the agent that learner.init_from names, where it names one.
+    """
+    learner: Learner[Any] | None = None
     if isinstance(config, GymConfig):
         from envs.gym import UnknownWorld
         from rl.trainers.rollouts import RolloutTrainer
 
         try:
-            trainer = RolloutTrainer(config, "cpu")
+            learner = RolloutTrainer(config, "cpu").learner
         except (UnknownWorld, ValueError) as error:
             raise ConfigError(str(error)) from error
-        begin_with = trainer.learner.begin_with
     else:
         from rl.evaluation.examiner import PREVIOUS
         from rl.evaluation.players import EvaluationError, check_opponent
@@ -132,15 +142,16 @@ def check(config: Config, new: bool) -> None:
                 raise ConfigError(f"evaluation.opponents: {error}") from error
         if new:
             starting_window(game)
-
-        def begin_with(weights: Weights) -> None:
-            GameLearner(envs.make(config.env, **config.env_options), game, "cpu").begin_with(weights)
-
-    if new and (weights := starting_weights(config)) is not None:
-        try:
-            begin_with(weights)
-        except ValueError as error:
-            raise ConfigError(f"learner.start_from: {config.learner.start_from!r}: {error}") from error
+        if config.learner.init_from is not None or config.learner.freeze:
+            learner = GameLearner(envs.make(config.env, **config.env_options), game, "cpu")
+    weights = starting_weights(config) if new else None
+    if weights is None:
+        return None
+    assert learner is not None, "it was made above"
+    try:
+        return learner.begin_with(weights)
+    except ValueError as error:
+        raise ConfigError(f"learner.init_from: {config.learner.init_from!r}: {error}") from error
 
 
 def must_match(old: Config, new: Config, in_flight: bool) -> str | None:
@@ -170,13 +181,25 @@ def shapes(config: Config) -> tuple[Any, ...]:
 
 
 def starting_weights(config: Config) -> Weights | None:
-    """The weights that ``learner.start_from`` names. Raises ConfigError when there are none."""
-    if config.learner.start_from is None:
+    """The weights that ``learner.init_from`` names, under the names of a network of ``config``'s kind.
+
+    What a board game's network calls encoder is the first part's encoder of an actor-critic network. The running
+    deviation of returns stays behind where the environment is another one: it tells of that one's rewards.
+    Raises ConfigError when there are none.
+    """
+    if config.learner.init_from is None:
         return None
     try:
-        return load_agent(locate(config.learner.start_from)).weights
+        agent = load_agent(locate(config.learner.init_from))
     except AgentError as error:
-        raise ConfigError(f"learner.start_from: {error}") from error
+        raise ConfigError(f"learner.init_from: {error}") from error
+    tensors = agent.weights.tensors
+    ours, theirs = (ENCODERS[isinstance(c, GymConfig)] for c in (config, agent.config))
+    if ours != theirs:
+        tensors = {ours + n.removeprefix(theirs): t for n, t in tensors.items() if n.startswith(theirs)}
+    if agent.config.env != config.env:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("returns.")}
+    return replace(agent.weights, tensors=tensors)
 
 
 def starting_window(config: GameConfig) -> tuple[Tensors, dict] | None:

@@ -9,7 +9,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -20,6 +20,9 @@ from rl.runtime.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint
 from rl.runtime.kinds import Report, Stretch, check, must_match
 from rl.runtime.metrics import MetricsLog, trim
 from rl.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from rl.nets.loading import Transfer
 
 LOG_SECONDS = 5.0  # between two rows of metrics in async mode
 
@@ -47,7 +50,7 @@ class Session:
             raise ConfigError(f"there is no checkpoint to resume in {str(run_dir)!r}; leave out --resume to begin anew")
         if newest is not None and not resume:
             raise ConfigError(f"{str(run_dir)!r} holds a run already; add --resume or choose another --run-dir")
-        check(config, new=newest is None)  # whatever is wrong is said before anything is written
+        taken = check(config, new=newest is None)  # whatever is wrong is said before anything is written
         self.restored_from = newest
         self.restored: Checkpoint | None = None
         self.clock = Clock()
@@ -59,6 +62,8 @@ class Session:
             self.clock.seconds = max(self.clock.seconds, told)  # the curves never go back in time
         self.run_dir.mkdir(parents=True, exist_ok=True)
         (self.run_dir / "config.yaml").write_text(config.to_yaml())
+        # What was taken over from learner.init_from, told in every checkpoint of the run.
+        self.origin = self.restored.state.get("origin") if self.restored else _origin(config, taken)
         wandb_id = self.restored.state["wandb_run_id"] if self.restored else None
         self.metrics = MetricsLog(self.run_dir, config, wandb_id)
         self.progress = Progress(config)
@@ -87,6 +92,8 @@ class Session:
         self.progress.__enter__()
         if threading.current_thread() is threading.main_thread():
             self._handlers = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        if self.origin is not None and self.restored is None:
+            self.progress.note(self.origin["text"])
         return self
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -162,7 +169,7 @@ class Session:
 
     def book(self) -> dict:
         """The JSON-able part of a checkpoint that the session itself needs."""
-        return {"clock": asdict(self.tick()), "wandb_run_id": self.metrics.wandb_run_id}
+        return {"clock": asdict(self.tick()), "wandb_run_id": self.metrics.wandb_run_id, "origin": self.origin}
 
     def checkpoint_done(self) -> None:
         self._checkpointed = time.monotonic()
@@ -194,11 +201,20 @@ class Session:
         trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
 
 
+def _origin(config: Config, taken: Transfer | None) -> dict[str, Any] | None:
+    """What a new run takes over from another agent, for its checkpoints and for people; None where it is nothing."""
+    if taken is None:
+        return None
+    text = f"learner.init_from: took over from {config.learner.init_from} {taken}"
+    return {"init_from": config.learner.init_from, "text": text} | asdict(taken)
+
+
 def write_checkpoint(
     config: Config, root: Path, parts: dict[str, Tensors], state: dict, weights: Weights, book: dict
 ) -> str:
     """Save everything of a run under ``root``; ``weights`` are the ones that actors and players use."""
     info: dict[str, Any] = {"resign_below": state["comebacks"]["resign_below"]} if "comebacks" in state else {}
+    info |= {"origin": book["origin"]} if book.get("origin") else {}
     info |= {"learner_steps": weights.version, **{k: book["clock"][k] for k in ("games", "env_steps", "seconds")}}
     return save_checkpoint(
         root, weights.version, parts, state | book, weights, config, info, keep=config.run.keep_checkpoints
