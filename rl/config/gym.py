@@ -99,6 +99,14 @@ class EpisodeEvaluationConfig(EvaluationConfig):
     episodes: Annotated[int, Field(ge=0)] = 20
     deterministic: bool = True  # the likeliest action; otherwise sampled as in training
     stop_at: float | None = None  # the run ends early when an evaluation's mean return reaches this
+    patience: Positive | None = None  # ..., or when so many in a row have brought no better one than the best before
+
+    @model_validator(mode="after")
+    def _has_episodes(self) -> EpisodeEvaluationConfig:
+        for name in ("stop_at", "patience"):
+            if getattr(self, name) is not None and not self.episodes:
+                raise ValueError(f"{name} needs episodes to go by: set evaluation.episodes above 0, or {name} to null")
+        return self
 
 
 class GymConfig(Config):

@@ -24,7 +24,7 @@ class Section(BaseModel):
 class LearnerConfig(Section):
     """The optimiser and its schedule, whatever is learned."""
 
-    # Transfer. A new run begins with the weights of this agent, as far as name and shape agree; the rest begins as ever.
+    # A new run begins with those layers of this agent that agree in name and shapes; the others begin as ever.
     init_from: str | None = None
     # Parameters that are not trained, by patterns of their names ("encoder.*", "actor.encoders.0.*"). A module all of
     # whose parameters are frozen is in evaluation mode: no dropout, and its running statistics stay as they are.
@@ -36,9 +36,9 @@ class LearnerConfig(Section):
     final_learning_rate: NonNegative = 1e-4  # where the schedule ends
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     weight_decay: NonNegative = 1e-4
-    # L1 on the same matrices and kernels, for weights that are exactly 0: behind each update w ← sign(w) max(|w| - ηl, 0)
-    # with the learning rate η, the proximal step of l·|w| (Parikh and Boyd 2014, §6.5.2), decoupled from the gradient as
-    # AdamW's decay is (Loshchilov and Hutter 2019); a gradient of the penalty would never reach 0, and Adam rescale it.
+    # L1 on the same matrices and kernels, for weights that are exactly 0: behind each update of learning rate r,
+    # w ← sign(w) max(|w| - r·l1, 0), the proximal step of l1·|w| (Parikh and Boyd 2014, §6.5), decoupled from the
+    # gradient as AdamW's decay is. A gradient of the penalty would never rest at 0, and Adam would rescale it.
     l1: NonNegative = 0.0
     momentum: Fraction = 0.9  # of sgd (Nesterov's) and rmsprop
     clip_norm: Annotated[float, Field(gt=0)] = 5.0

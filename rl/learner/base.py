@@ -9,7 +9,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from rl.config import Config, LearnerConfig
+from rl.learner.diagnostics import MEASURED_EVERY, Diagnostics
 from rl.nets.freezing import freeze
 from rl.nets.loading import Transfer, device_of, take_over
 from rl.records import Tensors, Weights
@@ -50,6 +51,7 @@ class Learner(Generic[Net]):
         # None: to be measured at the first update. In sync mode nothing may depend on a measurement.
         self.precision = self._settled_precision(reproducible=config.run.mode == "sync")
         self.optimizer = make_optimizer(self.net, self.config)
+        self.diagnostics = Diagnostics(self.net)
         self.average = {name: tensor.detach().clone() for name, tensor in self.net.state_dict().items()}
         self.step = 0
         # Dropout draws from torch's global stream; seeded here and saved with the state.
@@ -62,7 +64,8 @@ class Learner(Generic[Net]):
     def step_on(self, rows: Rows, progress: float) -> dict[str, float]:
         """One optimiser step. ``progress`` in [0, 1] is the share of the run's budget that is used.
 
-        Returns the loss's measures, gradient_norm and learning_rate.
+        Returns the loss's measures, gradient_norm and learning_rate; of one in MEASURED_EVERY updates also those of
+        ``rl.learner.diagnostics``.
         Raises FloatingPointError when the loss is not finite: weights and running statistics stay as they were.
         """
         rate = learning_rate(self.config, self.step, progress)
@@ -73,7 +76,12 @@ class Learner(Generic[Net]):
         self.optimizer.zero_grad(set_to_none=True)
         buffers = list(self.net.buffers())
         before = [buffer.clone() for buffer in buffers]  # batch norm moves its statistics in the forward pass
-        measures = self.forward_backward(self.net, rows, self.precision)
+        if self.step % MEASURED_EVERY == 0:
+            with self.diagnostics.watching() as found:
+                measures = self.forward_backward(self.net, rows, self.precision)
+            measures |= found | self.diagnostics.gradient_norms()
+        else:
+            measures = self.forward_backward(self.net, rows, self.precision)
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
         # One transfer for all numbers: each .item() on its own would wait for the device.
         numbers = torch.stack([*(m.detach().float() for m in measures.values()), norm.detach().float()]).tolist()
@@ -205,7 +213,9 @@ def make_optimizer(net: nn.Module, config: LearnerConfig) -> torch.optim.Optimiz
     """The optimiser that ``config`` names; weight decay on matrices and kernels, not on biases and gains.
 
     Frozen parameters are among its own: without a gradient it passes them by, and the numbers by which a checkpoint
-    knows all others stay the same, whatever is frozen. Adam's epsilon is 1e-5 as in the published PPO runs, AdamW's torch's own.
+    knows all others stay the same, whatever is frozen.
+
+    Adam's epsilon is 1e-5 as in the published PPO runs, AdamW's torch's own.
     """
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
@@ -221,6 +231,12 @@ def make_optimizer(net: nn.Module, config: LearnerConfig) -> torch.optim.Optimiz
             return torch.optim.SGD(
                 groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
             )
+
+
+def mean_measures(measures: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of each measure over the updates that have it."""
+    names = dict.fromkeys(name for measured in measures for name in measured)
+    return {name: float(np.mean([m[name] for m in measures if name in m])) for name in names}
 
 
 # What each optimiser keeps of a parameter, by which a checkpoint is told from one of another optimiser.

@@ -64,18 +64,16 @@ class Transfer:
 
 @torch.no_grad()
 def take_over(weights: Weights, net: nn.Module) -> Transfer:
-    """Copy into ``net`` what ``weights`` has under the same name in the same shape.
+    """Copy into ``net`` the layers that ``weights`` has under the same names in the same shapes.
 
-    The buffers of a module (the running statistics of a normalisation) are taken over together or not at all.
-    Raises ValueError, with nothing copied, when no parameter agrees or one that does is not finite.
+    A layer (a module's own weight, bias and running statistics) is taken over whole or not at all: a bias says nothing
+    without its weights, nor a count of observations without their mean.
+    Raises ValueError, with nothing copied, when no layer agrees or one that does is not finite.
     """
     state, given = net.state_dict(), weights.tensors
-    found = {n for n, tensor in state.items() if n in given and given[n].shape == tuple(tensor.shape)}
     parameters = {name for name, _ in net.named_parameters()}
-    statistics = state.keys() - parameters
-    # A count of observations says nothing without the mean that it belongs to.
-    torn = {_module(name) for name in statistics - found}
-    found -= {name for name in statistics if _module(name) in torn}
+    torn = {_module(n) for n, tensor in state.items() if n not in given or given[n].shape != tuple(tensor.shape)}
+    found = {name for name in state if _module(name) not in torn}
     if not found & parameters:
         examples = ", ".join(repr(name) for name in list(state)[:3])
         raise ValueError(
@@ -98,7 +96,7 @@ def _module(name: str) -> str:
 def _grouped(names: list[str], found: set[str]) -> tuple[str, ...]:
     """``names`` not in ``found``, those of a module without any in one: "policy.*"."""
     partly = {name[:end] for name in found for end in range(len(name)) if name[end] == "."}
-    groups = {}
+    groups: dict[str, None] = {}
     for name in names:
         if name in found:
             continue

@@ -282,8 +282,8 @@ class Stretch:
             row |= self._rollouts(elapsed) if isinstance(self.last, RolloutReport) else self._selfplay(elapsed)
         if self.measures:
             row["learner/wait_fraction"] = max(0.0, 1.0 - self.busy / elapsed)
-            for name in self.measures[0]:
-                values = [m[name] for m in self.measures]
+            for name in dict.fromkeys(name for measured in self.measures for name in measured):
+                values = [m[name] for m in self.measures if name in m]  # some are not measured in every update
                 row[name] = max(values) if name == "learner/lag_max" else sum(values) / len(values)
         return row
 

@@ -152,7 +152,7 @@ def test_a_run_on_another_board_begins_with_the_weights_of_a_first(config: Path,
     name = "encoder.blocks.0.first.conv.weight"
     np.testing.assert_allclose(ours[name], theirs[name], atol=1e-6)
     assert load_agent(resolve(second)).info["origin"]["tensors"] == len(theirs)
-    wrong = [*other, "net.encoder={kind: mlp, width: 8}"]
+    wrong = [*other, "net.encoder={kind: mlp, width: 8}", "net.value_width=8"]
     with pytest.raises(ConfigError, match=r"learner.init_from: .*nothing in it agrees in name and shape"):
         runtime.train(load_config(config, wrong), tmp_path / "none", serial=True)
     with pytest.raises(ConfigError, match=r"learner.init_from: no agent 'nobody'"):
