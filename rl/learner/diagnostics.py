@@ -54,8 +54,8 @@ class Diagnostics:
             if isinstance(m, nn.Linear | nn.Conv2d) and m.weight.requires_grad
         ]
         policy = [weight for name, weight in layers if name == "policy" or name.startswith("policy.")]
-        self.first = layers[0][1] if layers else None
-        self.last = (policy or [weight for _, weight in layers] or [None])[-1]
+        weights = [weight for _, weight in layers]
+        self.ends = {"gradient_norm_first": weights[:1], "gradient_norm_last": (policy or weights)[-1:]}
 
     @contextmanager
     def watching(self) -> Iterator[dict[str, torch.Tensor]]:
@@ -86,5 +86,4 @@ class Diagnostics:
 
     def gradient_norms(self) -> dict[str, torch.Tensor]:
         """Euclidean norms of the gradients of the first layer's weights and of the policy's last layer's, scalars."""
-        ends = {"gradient_norm_first": self.first, "gradient_norm_last": self.last}
-        return {name: w.grad.norm() for name, w in ends.items() if w is not None and w.grad is not None}
+        return {name: w.grad.norm() for name, ends in self.ends.items() for w in ends if w.grad is not None}
