@@ -27,6 +27,8 @@ def random_shift(part: Part, pictures: torch.Tensor, pad: int = PAD) -> torch.Te
     # Indices beyond the edge stand for the edge, which is what padding with it and cropping gives.
     rows = (torch.arange(height, device=device) + down).clamp(0, height - 1)
     columns = (torch.arange(width, device=device) + right).clamp(0, width - 1)
-    lane = torch.arange(lanes, device=device)[:, None, None]
-    moved = pictures.movedim((1, tall, tall + 1), (0, 1, 2))  # [B, H, W, T, (C)]
-    return moved[lane, rows[:, :, None], columns[:, None, :]].movedim((0, 1, 2), (1, tall, tall + 1))
+    for axis, index in ((tall, rows), (tall + 1, columns)):
+        shape = [1] * pictures.ndim
+        shape[1], shape[axis] = index.shape
+        pictures = pictures.gather(axis, index.view(shape).expand(pictures.shape))
+    return pictures
