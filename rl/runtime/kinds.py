@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import envs
-from rl.agent import locate
 from rl.config import Config, ConfigError, GameConfig, GymConfig, PPOConfig
 from rl.evaluation.examination import Examination
 from rl.records import RolloutReport, SelfPlayReport, Tensors, Weights
 from rl.runtime.checkpoint import load_checkpoint
+from rl.runtime.transfer import starting_weights
 from rl.weights import AgentError, load_agent, resolve
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from rl.nets.loading import Transfer
 
 Report = SelfPlayReport | RolloutReport
-# What the encoder of a board game's network is called, and that of the first part of an actor-critic network.
-ENCODERS = {False: "encoder.", True: "actor.encoders.0.encoder."}
 BACKLOG = 4  # publishing periods of allowed updates beyond which self-play waits for the learner
 
 
@@ -178,28 +175,6 @@ def shapes(config: Config) -> tuple[Any, ...]:
         return (spec_of(config),)
     game = envs.make(config.env, **config.env_options)
     return config.env, game.plane_shape, game.num_actions, game.state_size
-
-
-def starting_weights(config: Config) -> Weights | None:
-    """The weights that ``learner.init_from`` names, under the names of a network of ``config``'s kind.
-
-    What a board game's network calls encoder is the first part's encoder of an actor-critic network. The running
-    deviation of returns stays behind where the environment is another one: it tells of that one's rewards.
-    Raises ConfigError when there are none.
-    """
-    if config.learner.init_from is None:
-        return None
-    try:
-        agent = load_agent(locate(config.learner.init_from))
-    except AgentError as error:
-        raise ConfigError(f"learner.init_from: {error}") from error
-    tensors = agent.weights.tensors
-    ours, theirs = (ENCODERS[isinstance(c, GymConfig)] for c in (config, agent.config))
-    if ours != theirs:
-        tensors = {ours + n.removeprefix(theirs): t for n, t in tensors.items() if n.startswith(theirs)}
-    if agent.config.env != config.env:
-        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("returns.")}
-    return replace(agent.weights, tensors=tensors)
 
 
 def starting_window(config: GameConfig) -> tuple[Tensors, dict] | None:

@@ -124,6 +124,47 @@ def test_a_board_games_encoder_serves_an_actor_critic(tmp_path: Path) -> None:
     assert not (state["value.bias"] == 3.0).any(), "values mean something else there"
 
 
+SENSORS = """
+import gymnasium, numpy
+
+class Sensors(gymnasium.Env):
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, parts):
+        self.observation_space = gymnasium.spaces.Dict({p: gymnasium.spaces.Box(-1, 1, (3,)) for p in parts})
+
+class Others(Sensors):
+    pass
+"""
+
+
+@pytest.mark.parametrize(
+    ("there", "number", "left"),
+    [
+        (("camera", "speed"), 1, {"actor.encoders.1.*"}),  # here camera, lidar, speed: the lidar's begins anew
+        (("eye", "touch"), 2, {"actor.encoders.2.*"}),  # no name in common: by number
+    ],
+)
+def test_encoders_are_found_by_the_names_of_their_parts(
+    there: tuple[str, ...], number: int, left: set[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "sensors.py"
+    file.write_text(SENSORS)
+
+    def config(name: str, parts: tuple[str, ...], **learner: Any) -> GymConfig:
+        return world(f"{file}:{name}", **learner).model_copy(update={"env_options": {"parts": parts}})
+
+    theirs = agent(tmp_path / "a.safetensors", config("Sensors", there))
+    ours = config("Others", ("camera", "lidar", "speed"), init_from=str(tmp_path / "a.safetensors"))
+    taken = check(ours, new=True)
+    assert taken is not None
+    assert set(taken.left) - {"returns.*", "policy.*", "value.*"} == left
+    state = make_trainer(ours, new=True).learner.net.state_dict()  # type: ignore[attr-defined]
+    name = "encoder.stem.weight"
+    here = 2 if number == 1 else 1
+    np.testing.assert_array_equal(state[f"actor.encoders.{here}.{name}"].numpy(), theirs[f"actor.encoders.1.{name}"])
+
+
 def test_what_was_taken_over_is_told_and_stands_in_every_checkpoint(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
