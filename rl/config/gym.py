@@ -34,8 +34,8 @@ class ActorCriticConfig(Section):
     before anything was learned. Evaluation mode in the loss would do for the ratio, but hide the normalisation from the
     gradient. So the learner's outputs are those of the running statistics and its gradients those of batch norm; in
     the first minibatch the ratio is 1 up to rounding (but for dropout, ema, normalise_observations, whose statistics
-    take in a batch before it is trained on, and rows that older weights have played). Bhatt et al. 2024 (CrossQ) take
-    it for the same reason. Policies that change move the statistics by 1 % a minibatch.
+    take in a batch before it is trained on, and rows that older weights have played). Each minibatch moves the
+    statistics by 1 %. Bhatt et al. 2024 (CrossQ) is where batch norm was made to work in off-policy learning.
     """
 
     encoder: EncoderConfig
