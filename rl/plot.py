@@ -67,6 +67,16 @@ LEARNING = (
         (Curve("learner/policy_entropy", "entropy"), Curve("learner/policy_kl", "KL to target")),
         from_zero=True,
     ),
+    Panel(
+        "Norm of the gradient",
+        (
+            Curve("learner/gradient_norm", "whole"),
+            Curve("learner/gradient_norm_first", "first layer"),
+            Curve("learner/gradient_norm_last", "policy's last layer"),
+        ),
+        from_zero=True,
+    ),
+    Panel("Dead units", (Curve("learner/dead_units"),), share=True),
     Panel("Value accuracy", (Curve("learner/value_accuracy"),), share=True),
     Panel("Explained variance", (Curve("learner/explained_variance"),)),
 )

@@ -26,7 +26,17 @@ Discount = Annotated[float, Field(gt=0, le=1)]
 
 
 class ActorCriticConfig(Section):
-    """Each part of the observation is encoded, the results are joined, and a core may remember earlier ones."""
+    """Each part of the observation is encoded, the results are joined, and a core may remember earlier ones.
+
+    ``normalisation: batch`` of an encoder is batch renormalisation here (Ioffe 2017). Actors normalise by the running
+    statistics, which come to them with the weights, and so must the learner: batch norm in training mode would be
+    another policy than the one that acted, and the ratio of the two, which PPO clips and V-trace cuts, away from 1
+    before anything was learned. Evaluation mode in the loss would do for the ratio, but hide the normalisation from the
+    gradient. So the learner's outputs are those of the running statistics and its gradients those of batch norm; in
+    the first minibatch the ratio is 1 up to rounding (but for dropout, ema, normalise_observations, whose statistics
+    take in a batch before it is trained on, and rows that older weights have played). Each minibatch moves the
+    statistics by 1 %. Bhatt et al. 2024 (CrossQ) is where batch norm was made to work in off-policy learning.
+    """
 
     encoder: EncoderConfig
     # Of the parts of a Dict or Tuple observation that take another encoder, by name.
@@ -93,12 +103,24 @@ class RolloutLearnerConfig(LearnerConfig):
     value_weight: NonNegative = 0.5
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    # random_shift: the pictures of a minibatch moved by up to 4 points (DrQ, Kostrikov et al. 2020, §3.1), each lane of
+    # a stretch as a whole. Actors see them as they are, so that the ratio to their policy, which PPO clips and V-trace
+    # cuts, is not 1 in the first minibatch either; PPO's returns keep the values of the pictures unmoved.
+    augmentation: Literal["none", "random_shift"] = "none"
 
 
 class EpisodeEvaluationConfig(EvaluationConfig):
     episodes: Annotated[int, Field(ge=0)] = 20
     deterministic: bool = True  # the likeliest action; otherwise sampled as in training
     stop_at: float | None = None  # the run ends early when an evaluation's mean return reaches this
+    patience: Positive | None = None  # ..., or when so many in a row have brought no better one than the best before
+
+    @model_validator(mode="after")
+    def _has_episodes(self) -> EpisodeEvaluationConfig:
+        for name in ("stop_at", "patience"):
+            if getattr(self, name) is not None and not self.episodes:
+                raise ValueError(f"{name} needs episodes to go by: set evaluation.episodes above 0, or {name} to null")
+        return self
 
 
 class GymConfig(Config):

@@ -13,6 +13,8 @@ from rl.config.games import GameConfig
 from rl.config.gym import GymConfig
 from rl.config.sections import Config, ConfigError
 
+# Keys that were called otherwise in files already written (agents, run folders) → their names today.
+RENAMED = {"learner.start_from": "learner.init_from"}
 # A discriminated union adds its tag to the location of an error ("net.encoder.resnet.blocks"); users never wrote it.
 TAGS = {"mlp", "conv", "impala", "resnet", "transformer", "rnn", "lstm", "gru", "ppo"}
 
@@ -40,10 +42,27 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 def parse_config(data: dict[str, Any], source: str) -> Config:
     """Validate a mapping. Raises ConfigError naming ``source`` and every wrong key."""
     kind: type[Config] = GymConfig if "algorithm" in data else GameConfig
+    data = _renamed(data, source)
     try:
         return kind.model_validate(data)
     except ValidationError as error:
         raise ConfigError(f"config {source!r}: {'; '.join(_explain(e, kind) for e in error.errors())}") from error
+
+
+def _renamed(data: dict[str, Any], source: str) -> dict[str, Any]:
+    """A copy of ``data`` with today's names. Raises ConfigError where both names of a key have a value."""
+    for old, new in RENAMED.items():
+        section, _, before = old.partition(".")
+        _, _, after = new.partition(".")
+        values = data.get(section)
+        if not isinstance(values, dict) or before not in values:
+            continue
+        values = dict(values)
+        value = values.pop(before)
+        if value is not None and values.get(after) not in (None, value):
+            raise ConfigError(f"config {source!r}: {old} is the former name of {new}: give only {new}")
+        data = data | {section: values if value is None else values | {after: value}}
+    return data
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

@@ -24,7 +24,11 @@ class Section(BaseModel):
 class LearnerConfig(Section):
     """The optimiser and its schedule, whatever is learned."""
 
-    start_from: str | None = None  # an agent whose weights a new run begins with: for another board, or other options
+    # A new run begins with those layers of this agent that agree in name and shapes; the others begin as ever.
+    init_from: str | None = None
+    # Parameters that are not trained, by patterns of their names ("encoder.*", "actor.encoders.0.*"). A module all of
+    # whose parameters are frozen is in evaluation mode: no dropout, and its running statistics stay as they are.
+    freeze: tuple[str, ...] = ()
     batch_size: Positive = 512  # rows of one update
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
@@ -32,6 +36,10 @@ class LearnerConfig(Section):
     final_learning_rate: NonNegative = 1e-4  # where the schedule ends
     warmup_steps: Annotated[int, Field(ge=0)] = 100
     weight_decay: NonNegative = 1e-4
+    # L1 on the same matrices and kernels, for weights that are exactly 0: behind each update of learning rate r,
+    # w ← sign(w) max(|w| - r·l1, 0), the proximal step of l1·|w| (Parikh and Boyd 2014, §6.5), decoupled from the
+    # gradient as AdamW's decay is. A gradient of the penalty would never rest at 0, and Adam would rescale it.
+    l1: NonNegative = 0.0
     momentum: Fraction = 0.9  # of sgd (Nesterov's) and rmsprop
     clip_norm: Annotated[float, Field(gt=0)] = 5.0
     value_weight: NonNegative = 1.0

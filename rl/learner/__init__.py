@@ -1,7 +1,7 @@
 """The learner: rows of experience → updates → Weights. ``base.py`` is what all algorithms share."""
 
-from rl.learner.base import Learner, learning_rate, make_optimizer
+from rl.learner.base import Learner, learning_rate, make_optimizer, mean_measures
 from rl.learner.games import GameLearner
 from rl.learner.rollouts import RolloutLearner
 
-__all__ = ["GameLearner", "Learner", "RolloutLearner", "learning_rate", "make_optimizer"]
+__all__ = ["GameLearner", "Learner", "RolloutLearner", "learning_rate", "make_optimizer", "mean_measures"]

@@ -9,7 +9,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -17,7 +17,9 @@ import torch
 from torch import nn
 
 from rl.config import Config, LearnerConfig
-from rl.nets.loading import copy_weights, device_of
+from rl.learner.diagnostics import MEASURED_EVERY, Diagnostics
+from rl.nets.freezing import freeze
+from rl.nets.loading import Transfer, device_of, take_over
 from rl.records import Tensors, Weights
 
 log = logging.getLogger(__name__)
@@ -33,7 +35,10 @@ class Learner(Generic[Net]):
     """A network, its optimiser and its averaged weights. Subclasses say what the loss is (``forward_backward``)."""
 
     def __init__(self, make_net: Callable[[], Net], config: Config, device: str):
-        """``make_net`` gives a network with new weights, from torch's global stream, on the CPU."""
+        """``make_net`` gives a network with new weights, from torch's global stream, on the CPU.
+
+        Raises rl.config.ConfigError when learner.freeze does not fit the network.
+        """
         self.config, self.device = config.learner, device_of(device)
         # A generator of its own would not reach nn.Module initialisers; fork so that nobody else's stream moves.
         with torch.random.fork_rng(devices=[]):
@@ -42,9 +47,11 @@ class Learner(Generic[Net]):
         # Convolutions are faster with channels last on every device that was measured; others do not care.
         self.net: Net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.net.train()
+        freeze(self.net, self.config.freeze)
         # None: to be measured at the first update. In sync mode nothing may depend on a measurement.
         self.precision = self._settled_precision(reproducible=config.run.mode == "sync")
         self.optimizer = make_optimizer(self.net, self.config)
+        self.diagnostics = Diagnostics(self.net)
         self.average = {name: tensor.detach().clone() for name, tensor in self.net.state_dict().items()}
         self.step = 0
         # Dropout draws from torch's global stream; seeded here and saved with the state.
@@ -57,7 +64,8 @@ class Learner(Generic[Net]):
     def step_on(self, rows: Rows, progress: float) -> dict[str, float]:
         """One optimiser step. ``progress`` in [0, 1] is the share of the run's budget that is used.
 
-        Returns the loss's measures, gradient_norm and learning_rate.
+        Returns the loss's measures, gradient_norm and learning_rate; of one in MEASURED_EVERY updates also those of
+        ``rl.learner.diagnostics``.
         Raises FloatingPointError when the loss is not finite: weights and running statistics stay as they were.
         """
         rate = learning_rate(self.config, self.step, progress)
@@ -68,7 +76,12 @@ class Learner(Generic[Net]):
         self.optimizer.zero_grad(set_to_none=True)
         buffers = list(self.net.buffers())
         before = [buffer.clone() for buffer in buffers]  # batch norm moves its statistics in the forward pass
-        measures = self.forward_backward(self.net, rows, self.precision)
+        if self.step % MEASURED_EVERY == 0:
+            with self.diagnostics.watching() as found:
+                measures = self.forward_backward(self.net, rows, self.precision)
+            measures |= found | self.diagnostics.gradient_norms()
+        else:
+            measures = self.forward_backward(self.net, rows, self.precision)
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
         # One transfer for all numbers: each .item() on its own would wait for the device.
         numbers = torch.stack([*(m.detach().float() for m in measures.values()), norm.detach().float()]).tolist()
@@ -78,14 +91,28 @@ class Learner(Generic[Net]):
                 buffer.copy_(value)
             raise FloatingPointError(f"the loss is not finite at learner step {self.step}: {named}")
         self.optimizer.step()
+        self._shrink(rate)
         self.step += 1
         self._average()
         return named | {"learning_rate": rate}
 
-    def begin_with(self, weights: Weights) -> None:
-        """Begin with the weights of another agent. Raises ValueError when they do not fit the network."""
-        copy_weights(weights, self.net.state_dict())
-        copy_weights(weights, self.average)
+    @torch.no_grad()
+    def _shrink(self, rate: float) -> None:
+        """Soft-threshold matrices and kernels by rate · l1: see ``LearnerConfig.l1``."""
+        if self.config.l1:
+            for parameter in self.net.parameters():
+                if parameter.requires_grad and parameter.ndim > 1:
+                    parameter.copy_(nn.functional.softshrink(parameter, rate * self.config.l1))
+
+    def begin_with(self, weights: Weights) -> Transfer:
+        """Begin with what another agent's weights have in common with the network (``rl.nets.loading.take_over``).
+
+        Raises ValueError, with nothing changed, when that is nothing.
+        """
+        taken = take_over(weights, self.net)
+        for name, tensor in self.net.state_dict().items():
+            self.average[name].copy_(tensor)
+        return taken
 
     def weights(self) -> Weights:
         """The averaged weights (or the plain ones without averaging), as version ``step``."""
@@ -185,11 +212,13 @@ def _below(tensors: Tensors, prefix: str) -> dict[str, torch.Tensor]:
 def make_optimizer(net: nn.Module, config: LearnerConfig) -> torch.optim.Optimizer:
     """The optimiser that ``config`` names; weight decay on matrices and kernels, not on biases and gains.
 
+    Frozen parameters are among its own: without a gradient it passes them by, and the numbers by which a checkpoint
+    knows all others stay the same, whatever is frozen.
+
     Adam's epsilon is 1e-5 as in the published PPO runs, AdamW's torch's own.
     """
-    trained = [p for p in net.parameters() if p.requires_grad]
-    decayed = [p for p in trained if p.ndim > 1]
-    plain = [p for p in trained if p.ndim <= 1]
+    decayed = [p for p in net.parameters() if p.ndim > 1]
+    plain = [p for p in net.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
     match config.optimizer:
         case "adamw":
@@ -202,6 +231,12 @@ def make_optimizer(net: nn.Module, config: LearnerConfig) -> torch.optim.Optimiz
             return torch.optim.SGD(
                 groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0
             )
+
+
+def mean_measures(measures: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The mean of each measure over the updates that have it."""
+    names = dict.fromkeys(name for measured in measures for name in measured)
+    return {name: float(np.mean([m[name] for m in measures if name in m])) for name in names}
 
 
 # What each optimiser keeps of a parameter, by which a checkpoint is told from one of another optimiser.

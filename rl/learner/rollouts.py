@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from envs.gym import WorldSpec
-from rl.config import GymConfig, PPOConfig
+from rl.config import ConfigError, GymConfig, PPOConfig
 from rl.distributions import entropy, log_prob
+from rl.learner.augmentation import random_shift
 from rl.learner.base import Learner, Rows
 from rl.losses import impala_loss, ppo_loss, vtrace
 from rl.nets.actor_critic import ActorCritic, build_actor_critic
@@ -18,8 +19,17 @@ class RolloutLearner(Learner[ActorCritic]):
     """An actor-critic network. Rows are time-major stretches [T, B]; observations are named "observation/<part>"."""
 
     def __init__(self, spec: WorldSpec, config: GymConfig, device: str = "auto"):
+        """Raises rl.config.ConfigError when learner.augmentation or learner.freeze does not fit."""
         self.algorithm = config.algorithm
         self.entropy_weight = config.algorithm.entropy_weight
+        self.shifted = [part for part in spec.observation if part.kind == "image"]
+        if config.learner.augmentation == "none":
+            self.shifted = []
+        elif not self.shifted:
+            parts = ", ".join(f"{part.name} ({part.kind})" for part in spec.observation)
+            raise ConfigError(
+                f"learner.augmentation: {spec.env_id} shows no picture to be shifted, only {parts}; set it to none"
+            )
         super().__init__(lambda: build_actor_critic(config.net, spec), config, device)
 
     def set_progress(self, progress: float) -> None:
@@ -29,6 +39,8 @@ class RolloutLearner(Learner[ActorCritic]):
 
     def forward_backward(self, net: ActorCritic, rows: Rows, precision: str) -> Rows:
         observations = {n.removeprefix("observation/"): t for n, t in rows.items() if n.startswith("observation/")}
+        for part in self.shifted:
+            observations[part.name] = random_shift(part, observations[part.name])
         state = {n.removeprefix("state/"): t for n, t in rows.items() if n.startswith("state/")}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             parameters, values, _ = net(observations, state, rows["first"])

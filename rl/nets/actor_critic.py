@@ -28,7 +28,7 @@ from rl.config import (
 )
 from rl.config.nets import Activation
 from rl.nets.conv import ConvEncoder, ImpalaEncoder
-from rl.nets.layers import activation, initialise
+from rl.nets.layers import activation, initialise, renormalise
 from rl.nets.loading import device_of
 from rl.nets.mlp import MLPEncoder
 from rl.nets.recurrent import RecurrentCore, State
@@ -59,9 +59,9 @@ class Normaliser(nn.Module):
 
     @torch.no_grad()
     def observe(self, x: torch.Tensor) -> None:
-        """Take the rows of x [N, size] into the statistics."""
+        """Take the rows of x [N, size] into the statistics, which in evaluation mode (frozen) stay as they are."""
         count = len(x)
-        if not count:
+        if not count or not self.training:
             return
         total = self.count + count
         mean, variance = x.mean(0), x.var(0, correction=0)
@@ -178,6 +178,7 @@ class ActorCritic(nn.Module):
         self.actor = Trunk(config, spec.observation)
         self.critic = Trunk(config, spec.observation) if config.separate_value else None
         initialise(self, config.initialisation)
+        renormalise(self)
         squash = config.squash and spec.action.kind == "gaussian"
         self.spec = Policy("squashed_gaussian" if squash else spec.action.kind, spec.action.sizes)
         gaussian = "gaussian" in self.spec.kind

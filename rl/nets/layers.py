@@ -75,6 +75,59 @@ def norm1d(kind: VectorNormalisation, width: int) -> nn.Module:
             return nn.Identity()
 
 
+SHARE = 0.01  # of a batch in the running statistics of batch renormalisation (Ioffe 2017, §4); of the first ones, 1/n
+R_MAX, D_MAX = 3.0, 5.0  # its corrections are kept within [1/R_MAX, R_MAX] and [-D_MAX, D_MAX]
+
+
+def batch_renorm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
+    """Batch renormalisation (Ioffe 2017, algorithm 1) of [N, C, ...] in training; moves the running statistics.
+
+    The output is x normalised by the *running* statistics, as in evaluation mode, and the gradient that of batch norm:
+    the correction from one to the other, r and d, counts as constant. Only where it is beyond its bounds, in the first
+    batches or after a jump of the inputs, does the output depend on the other rows of the batch.
+    """
+    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+    with torch.no_grad():
+        variance, mean = torch.var_mean(x.float(), [d for d in range(x.ndim) if d != 1], correction=0)
+        deviation = (norm.running_var + norm.eps).sqrt()
+        r = ((variance + norm.eps).sqrt() / deviation).clamp(1 / R_MAX, R_MAX)
+        d = ((mean - norm.running_mean) / deviation).clamp(-D_MAX, D_MAX)
+        norm.num_batches_tracked.add_(1)
+        share = (1.0 / norm.num_batches_tracked).clamp(min=SHARE)
+        norm.running_mean.lerp_(mean, share)
+        norm.running_var.lerp_(variance, share)
+    return F.batch_norm(x, None, None, norm.weight * r, norm.bias + norm.weight * d, training=True, eps=norm.eps)
+
+
+class BatchRenorm1d(nn.BatchNorm1d):
+    """Batch norm whose training and evaluation modes give the same: see ``batch_renorm``."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return batch_renorm(self, x) if self.training else super().forward(x)
+
+
+class BatchRenorm2d(nn.BatchNorm2d):
+    """The same of pictures."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return batch_renorm(self, x) if self.training else super().forward(x)
+
+
+def renormalise(net: nn.Module) -> None:
+    """Put batch renormalisation in the place of every batch norm in ``net``; names and values stay."""
+    for module in list(net.modules()):
+        for name, child in list(module.named_children()):
+            twin: nn.BatchNorm1d | nn.BatchNorm2d
+            if type(child) is nn.BatchNorm1d:
+                twin = BatchRenorm1d(child.num_features)
+            elif type(child) is nn.BatchNorm2d:
+                twin = BatchRenorm2d(child.num_features)
+            else:
+                continue
+            twin.load_state_dict(child.state_dict())
+            setattr(module, name, twin)
+
+
 Mask = torch.Tensor | None  # [N, 1, H, W], 1 on the board and 0 beside it; None where the board is the whole array
 
 

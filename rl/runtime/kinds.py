@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import envs
-from rl.agent import locate
 from rl.config import Config, ConfigError, GameConfig, GymConfig, PPOConfig
 from rl.evaluation.examination import Examination
 from rl.records import RolloutReport, SelfPlayReport, Tensors, Weights
 from rl.runtime.checkpoint import load_checkpoint
+from rl.runtime.transfer import starting_weights
 from rl.weights import AgentError, load_agent, resolve
+
+if TYPE_CHECKING:
+    from rl.learner import Learner
+    from rl.nets.loading import Transfer
 
 Report = SelfPlayReport | RolloutReport
 BACKLOG = 4  # publishing periods of allowed updates beyond which self-play waits for the learner
@@ -107,17 +111,20 @@ def may_play(config: Config, handed: Sequence[int], actor: int, trained: int, al
     return sum(handed) - trained < len(handed) + config.algorithm.queue
 
 
-def check(config: Config, new: bool) -> None:
-    """Say what is wrong with a run before anything is written. Raises ConfigError, in one sentence."""
+def check(config: Config, new: bool) -> Transfer | None:
+    """Say what is wrong with a run before anything is written. Raises ConfigError, in one sentence.
+
+    Returns what a new run takes over from the agent that learner.init_from names, where it names one.
+    """
+    learner: Learner[Any] | None = None
     if isinstance(config, GymConfig):
         from envs.gym import UnknownWorld
         from rl.trainers.rollouts import RolloutTrainer
 
         try:
-            trainer = RolloutTrainer(config, "cpu")
+            learner = RolloutTrainer(config, "cpu").learner
         except (UnknownWorld, ValueError) as error:
             raise ConfigError(str(error)) from error
-        begin_with = trainer.learner.begin_with
     else:
         from rl.evaluation.examiner import PREVIOUS
         from rl.evaluation.players import EvaluationError, check_opponent
@@ -132,15 +139,16 @@ def check(config: Config, new: bool) -> None:
                 raise ConfigError(f"evaluation.opponents: {error}") from error
         if new:
             starting_window(game)
-
-        def begin_with(weights: Weights) -> None:
-            GameLearner(envs.make(config.env, **config.env_options), game, "cpu").begin_with(weights)
-
-    if new and (weights := starting_weights(config)) is not None:
-        try:
-            begin_with(weights)
-        except ValueError as error:
-            raise ConfigError(f"learner.start_from: {config.learner.start_from!r}: {error}") from error
+        if config.learner.init_from is not None or config.learner.freeze:
+            learner = GameLearner(envs.make(config.env, **config.env_options), game, "cpu")
+    weights = starting_weights(config) if new else None
+    if weights is None:
+        return None
+    assert learner is not None, "it was made above"
+    try:
+        return learner.begin_with(weights)
+    except ValueError as error:
+        raise ConfigError(f"learner.init_from: {config.learner.init_from!r}: {error}") from error
 
 
 def must_match(old: Config, new: Config, in_flight: bool) -> str | None:
@@ -167,16 +175,6 @@ def shapes(config: Config) -> tuple[Any, ...]:
         return (spec_of(config),)
     game = envs.make(config.env, **config.env_options)
     return config.env, game.plane_shape, game.num_actions, game.state_size
-
-
-def starting_weights(config: Config) -> Weights | None:
-    """The weights that ``learner.start_from`` names. Raises ConfigError when there are none."""
-    if config.learner.start_from is None:
-        return None
-    try:
-        return load_agent(locate(config.learner.start_from)).weights
-    except AgentError as error:
-        raise ConfigError(f"learner.start_from: {error}") from error
 
 
 def starting_window(config: GameConfig) -> tuple[Tensors, dict] | None:
@@ -259,8 +257,8 @@ class Stretch:
             row |= self._rollouts(elapsed) if isinstance(self.last, RolloutReport) else self._selfplay(elapsed)
         if self.measures:
             row["learner/wait_fraction"] = max(0.0, 1.0 - self.busy / elapsed)
-            for name in self.measures[0]:
-                values = [m[name] for m in self.measures]
+            for name in dict.fromkeys(name for measured in self.measures for name in measured):
+                values = [m[name] for m in self.measures if name in m]  # some are not measured in every update
                 row[name] = max(values) if name == "learner/lag_max" else sum(values) / len(values)
         return row
 

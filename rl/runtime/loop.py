@@ -17,7 +17,7 @@ from typing import Protocol
 from rl.actors.seeds import actor_seed
 from rl.config import Config
 from rl.records import Tensors, Weights
-from rl.runtime.kinds import Report, Trainer, make_examiner, make_trainer, make_worker, summarise
+from rl.runtime.kinds import Examiner, Report, Trainer, make_examiner, make_trainer, make_worker, summarise
 from rl.runtime.session import Session, write_checkpoint
 
 
@@ -90,10 +90,16 @@ def run_lockstep(session: Session, actors: Actors) -> None:
             checkpoint(session, trainer, actors, weights)
         if session.examination_due():
             session.examination_begun()
-            session.examined(examiner.examine(weights))
+            examine(session, examiner, weights)
     checkpoint(session, trainer, actors, weights)
     if not session.stopping:
-        session.examined(examiner.examine(weights))
+        examine(session, examiner, weights)
+
+
+def examine(session: Session, examiner: Examiner, weights: Weights) -> None:
+    """Measure these weights, and keep them where none were better."""
+    if session.examined(examiner.examine(weights)):
+        session.keep_best(weights)
 
 
 def checkpoint(session: Session, trainer: Trainer, actors: Actors, weights: Weights) -> None:

@@ -21,6 +21,7 @@ import ray
 from ray.exceptions import ObjectLostError, RayActorError
 
 from rl.actors.seeds import actor_seed
+from rl.evaluation.examination import Examination
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
 from rl.runtime.kinds import may_play, updates_a_call
 from rl.runtime.processes import RayActor, RayExaminer, RayLearner, plan
@@ -150,7 +151,8 @@ class Driver:
             self.calls[reply] = Call("train", 0, weights)
         if self.session.examination_due() and "examine" not in under_way:
             self.session.examination_begun()
-            self.calls[self.examiner.examine.remote(self.newest.weights)] = Call("examine", 0)
+            weights = self.newest.weights
+            self.calls[self.examiner.examine.remote(weights)] = Call("examine", 0, weights)
 
     def _play(self, index: int) -> None:
         news = self.published.newer_than(self.held[index])  # nobody fetches what it has
@@ -198,8 +200,15 @@ class Driver:
             self.session.learned(reply["version"], reply["measures"], reply["busy"])
 
     def take_examination(self, call: Call) -> None:
-        found, _ = call.aside
-        self.session.examined(found)
+        found, weights = call.aside
+        self._keep_if_best(found, weights)
+
+    def _keep_if_best(self, found: Examination, weights: Any) -> None:
+        if self.session.examined(found):
+            try:
+                self.session.keep_best(ray.get(weights))
+            except PROCESS_LOST as error:
+                log.warning("the best weights so far are lost with the learner that made them: %s", error)
 
     def status(self) -> dict[str, float]:
         return self.learner_status | {
@@ -257,4 +266,5 @@ class Driver:
         self.save()
         if not self.session.stopping:
             self.session.log(self.status())
-            self.session.examined(ray.get(self.examiner.examine.remote(self.newest.weights)))
+            weights = self.newest.weights
+            self._keep_if_best(ray.get(self.examiner.examine.remote(weights)), weights)

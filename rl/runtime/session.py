@@ -9,18 +9,23 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from rl.config import Config, ConfigError, parse_config
+from rl.config import Config, ConfigError, EpisodeEvaluationConfig, parse_config
 from rl.evaluation.examination import Examination
 from rl.records import Tensors, Weights
 from rl.runtime.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
 from rl.runtime.kinds import Report, Stretch, check, must_match
-from rl.runtime.metrics import MetricsLog, trim
+from rl.runtime.metrics import FILE, MetricsLog, read_metrics, trim
 from rl.runtime.progress import Progress
+from rl.weights import WEIGHTS_FILE, save_agent
 
+if TYPE_CHECKING:
+    from rl.nets.loading import Transfer
+
+BEST = "best"  # folder with the agent of the best evaluation so far, of runs that are evaluated by episodes
 LOG_SECONDS = 5.0  # between two rows of metrics in async mode
 
 
@@ -47,7 +52,7 @@ class Session:
             raise ConfigError(f"there is no checkpoint to resume in {str(run_dir)!r}; leave out --resume to begin anew")
         if newest is not None and not resume:
             raise ConfigError(f"{str(run_dir)!r} holds a run already; add --resume or choose another --run-dir")
-        check(config, new=newest is None)  # whatever is wrong is said before anything is written
+        taken = check(config, new=newest is None)  # whatever is wrong is said before anything is written
         self.restored_from = newest
         self.restored: Checkpoint | None = None
         self.clock = Clock()
@@ -59,6 +64,8 @@ class Session:
             self.clock.seconds = max(self.clock.seconds, told)  # the curves never go back in time
         self.run_dir.mkdir(parents=True, exist_ok=True)
         (self.run_dir / "config.yaml").write_text(config.to_yaml())
+        # What was taken over from learner.init_from, told in every checkpoint of the run.
+        self.origin = self.restored.state.get("origin") if self.restored else _origin(config, taken)
         wandb_id = self.restored.state["wandb_run_id"] if self.restored else None
         self.metrics = MetricsLog(self.run_dir, config, wandb_id)
         self.progress = Progress(config)
@@ -66,7 +73,10 @@ class Session:
         self.begin()
         self._started = math.inf  # nothing is charged before the driver says that everything is in place
         self.stopping = False  # asked to end by Ctrl-C or SIGTERM
-        self.good_enough = False  # an examination has reached evaluation.stop_at
+        self.over = False  # by evaluation.stop_at or evaluation.patience
+        self._best: float | None = None  # mean return of the best examination so far, and
+        self._worse = 0  # how many came after it
+        self._recall()
         self._handlers: dict[signal.Signals, Any] = {}
         self._stretch = Stretch()
         self._busy = 0.0
@@ -87,6 +97,8 @@ class Session:
         self.progress.__enter__()
         if threading.current_thread() is threading.main_thread():
             self._handlers = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
+        if self.origin is not None and self.restored is None:
+            self.progress.note(self.origin["text"])
         return self
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
@@ -116,7 +128,7 @@ class Session:
 
     def used(self) -> float:
         """Share of the budget that is used, in [0, 1]; at 1 the run is over."""
-        if self.good_enough:
+        if self.over:
             return 1.0
         clock, run = self.tick(), self.config.run
         by_clock = clock.seconds / (60 * run.minutes) if run.minutes else 0.0
@@ -162,7 +174,7 @@ class Session:
 
     def book(self) -> dict:
         """The JSON-able part of a checkpoint that the session itself needs."""
-        return {"clock": asdict(self.tick()), "wandb_run_id": self.metrics.wandb_run_id}
+        return {"clock": asdict(self.tick()), "wandb_run_id": self.metrics.wandb_run_id, "origin": self.origin}
 
     def checkpoint_done(self) -> None:
         self._checkpointed = time.monotonic()
@@ -173,17 +185,56 @@ class Session:
     def examination_begun(self) -> None:
         self._examined = time.monotonic()
 
-    def examined(self, found: Examination) -> None:
-        """Log an examination as a row of its own; the run ends where it is good enough (``evaluation.stop_at``)."""
+    def examined(self, found: Examination) -> bool:
+        """Log an examination as a row of its own; whether it was the best so far, by its mean return.
+
+        The run ends where it is good enough (``evaluation.stop_at``), or has not become better for too long
+        (``evaluation.patience``).
+        """
         self._write(found.metrics)
-        target = getattr(self.config.evaluation, "stop_at", None)
-        if target is not None and found.metrics.get("eval/return_mean", -math.inf) >= target and not self.good_enough:
-            self.good_enough = True
-            self.progress.note(f"the mean return has reached {target:g}: the run ends")
+        mean = found.metrics.get("eval/return_mean")
+        better = mean is not None and self._judge(mean)
         for name, text in found.games.items():
             self.metrics.text(f"{found.version:08d}-{name}", text, asdict(self.clock))
         for folder, files in found.files.items():
             self.metrics.files(folder, files)
+        return better
+
+    def _judge(self, mean: float) -> bool:
+        settings = self.config.evaluation
+        assert isinstance(settings, EpisodeEvaluationConfig), "others have no return"
+        better = self._count(mean)
+        if self.over:
+            return better
+        if settings.stop_at is not None and mean >= settings.stop_at:
+            self.over = True
+            self.progress.note(f"the mean return has reached {settings.stop_at:g}: the run ends")
+        elif settings.patience is not None and self._worse >= settings.patience:
+            self.over = True
+            self.progress.note(
+                f"{self._worse} evaluations in a row brought no better mean return than {self._best:,.1f}: the run "
+                f"ends; the best weights are in {self.run_dir / BEST}"
+            )
+        return better
+
+    def _count(self, mean: float) -> bool:
+        """Whether this return is better than all before; if not, it is one more in a row that is not."""
+        better = self._best is None or mean > self._best
+        self._best, self._worse = (mean, 0) if better else (self._best, self._worse + 1)
+        return better
+
+    def keep_best(self, weights: Weights) -> None:
+        """Keep the weights that ``examined`` has found to be the best, as an agent in the run folder."""
+        (self.run_dir / BEST).mkdir(exist_ok=True)
+        info = asdict(self.clock) | {"return_mean": self._best}
+        save_agent(self.run_dir / BEST / WEIGHTS_FILE, weights, self.config, info)
+
+    def _recall(self) -> None:
+        """What the rows say of the examinations so far."""
+        self._best, self._worse = None, 0
+        for row in read_metrics(self.run_dir) if (self.run_dir / FILE).exists() else ():
+            if "eval/return_mean" in row:
+                self._count(row["eval/return_mean"])
 
     def rewind(self, book: dict) -> None:
         """The learner fell back to an older checkpoint: so do the counters and the curves; wall time goes on."""
@@ -192,6 +243,15 @@ class Session:
         self.clock.seconds = seconds
         self._stretch, self._busy = Stretch(), 0.0
         trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
+        self._recall()
+
+
+def _origin(config: Config, taken: Transfer | None) -> dict[str, Any] | None:
+    """What a new run takes over from another agent, for its checkpoints and for people; None where it is nothing."""
+    if taken is None:
+        return None
+    text = f"learner.init_from: took over from {config.learner.init_from} {taken}"
+    return {"init_from": config.learner.init_from, "text": text} | asdict(taken)
 
 
 def write_checkpoint(
@@ -199,6 +259,7 @@ def write_checkpoint(
 ) -> str:
     """Save everything of a run under ``root``; ``weights`` are the ones that actors and players use."""
     info: dict[str, Any] = {"resign_below": state["comebacks"]["resign_below"]} if "comebacks" in state else {}
+    info |= {"origin": book["origin"]} if book.get("origin") else {}
     info |= {"learner_steps": weights.version, **{k: book["clock"][k] for k in ("games", "env_steps", "seconds")}}
     return save_checkpoint(
         root, weights.version, parts, state | book, weights, config, info, keep=config.run.keep_checkpoints

@@ -13,7 +13,7 @@ import numpy as np
 import envs
 from rl.config import GameConfig
 from rl.experience import Comebacks, ReplayWindow
-from rl.learner import GameLearner
+from rl.learner import GameLearner, mean_measures
 from rl.records import GameRecord, Tensors, Weights
 
 Parts = dict[str, Tensors]
@@ -57,7 +57,7 @@ class GameTrainer:
             measures.append(self.learner.update(batch, self._used(progress)))
         if not measures:
             return {}
-        means = {f"learner/{name}": float(np.mean([m[name] for m in measures])) for name in measures[0]}
+        means = {f"learner/{name}": value for name, value in mean_measures(measures).items()}
         means["learner/lag_max"] = max(m["lag_max"] for m in measures)
         seconds = time.perf_counter() - started
         self.busy_seconds += seconds

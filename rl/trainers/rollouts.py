@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from rl.config import GymConfig, PPOConfig
-from rl.learner import RolloutLearner
+from rl.learner import RolloutLearner, mean_measures
 from rl.learner.base import Rows
 from rl.losses import gae, normalise_advantages
 from rl.records import Tensors, Unroll, Weights
@@ -91,7 +91,7 @@ class RolloutTrainer:
         seconds = time.perf_counter() - started
         self.busy_seconds += seconds
         self.rows_total += sum(u.rewards.size for u in unrolls)
-        means = {f"learner/{name}": float(np.mean([m[name] for m in measures])) for name in measures[0]}
+        means = {f"learner/{name}": value for name, value in mean_measures(measures).items()}
         lags = {"learner/lag_mean": float(lag.mean()), "learner/lag_max": float(lag.max())}
         return means | lags | {"learner/rows_per_second": rows / seconds}
 

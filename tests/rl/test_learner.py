@@ -151,6 +151,23 @@ def test_updates_equal_the_plain_ones(encoder: dict[str, Any], optimizer: str, c
     assert np.median(moved) > 0.003, "they would agree however wrong the updates were"
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_l1_takes_its_step_towards_zero_behind_each_update(optimizer: str) -> None:
+    """From the same weights and gradients, every matrix is that without L1, moved by rate · l1 and stopped at 0."""
+    ours, without = (learner(RESNET, optimizer=optimizer, warmup_steps=0, l1=l1) for l1 in (2.0, 0.0))
+    measured, plain = (part.update(random_batch(GAME, 16), 0.0) for part in (ours, without))
+    assert measured == plain
+    theirs, zeros = dict(without.net.named_parameters()), 0
+    for name, parameter in ours.net.named_parameters():
+        expected = theirs[name].detach().numpy().copy()
+        if expected.ndim > 1:
+            for index, w in np.ndenumerate(expected):
+                expected[index] = math.copysign(max(abs(float(w)) - 2.0 * measured["learning_rate"], 0.0), w)
+            zeros += int((parameter == 0).sum())
+        np.testing.assert_allclose(parameter.detach().numpy(), expected, rtol=1e-6, atol=1e-8, err_msg=name)
+    assert zeros > 50
+
+
 def test_without_averaging_the_plain_weights_are_published() -> None:
     ours = learner(RESNET, ema=0.0)
     ours.update(random_batch(GAME, 16), 0.0)

@@ -110,7 +110,7 @@ def test_measures_are_means_over_the_steps_and_the_lag_its_maximum() -> None:
         if name == "learner/lag_max":
             assert value == max(step[name] for step in steps) > min(step[name] for step in steps)
         elif name != "learner/rows_per_second":
-            assert value == pytest.approx(np.mean([step[name] for step in steps]))
+            assert value == pytest.approx(np.mean([step[name] for step in steps if name in step]))
     assert means["learner/loss"] > 0
 
 

@@ -14,6 +14,7 @@ from rl.config import ConfigError, load_config
 from rl.runtime.checkpoint import latest_checkpoint
 from rl.runtime.metrics import CLOCK, read_metrics
 from rl.runtime.session import Session
+from rl.weights import load_agent, resolve
 from tests.rl.runtime.runs import final_weights, finish, kill_group, start, wait_until, write_config
 
 STEPS = 300
@@ -145,16 +146,17 @@ def test_another_network_begins_with_a_runs_window_and_a_run_goes_on_with_other_
 
 def test_a_run_on_another_board_begins_with_the_weights_of_a_first(config: Path, tmp_path: Path) -> None:
     first = runtime.train(load_config(config, [*GO, "env_options={max_moves: 20}"]), tmp_path / "small", serial=True)
-    other = [*GO, "env=go7", "run.learner_steps=1", "learner.learning_rate=1e-9", f"learner.start_from={first}"]
+    other = [*GO, "env=go7", "run.learner_steps=1", "learner.learning_rate=1e-9", f"learner.init_from={first}"]
     second = runtime.train(load_config(config, other), tmp_path / "large", serial=True)
     ours, theirs = final_weights(second), final_weights(first)
     name = "encoder.blocks.0.first.conv.weight"
     np.testing.assert_allclose(ours[name], theirs[name], atol=1e-6)
-    wrong = [*other, "net.encoder.channels=16"]
-    with pytest.raises(ConfigError, match=r"learner.start_from: .*do not fit this network"):
+    assert load_agent(resolve(second)).info["origin"]["tensors"] == len(theirs)
+    wrong = [*other, "net.encoder={kind: mlp, width: 8}", "net.value_width=8"]
+    with pytest.raises(ConfigError, match=r"learner.init_from: .*nothing in it agrees in name and shape"):
         runtime.train(load_config(config, wrong), tmp_path / "none", serial=True)
-    with pytest.raises(ConfigError, match=r"learner.start_from: no agent 'nobody'"):
-        runtime.train(load_config(config, [*GO, "learner.start_from=nobody"]), tmp_path / "none", serial=True)
+    with pytest.raises(ConfigError, match=r"learner.init_from: no agent 'nobody'"):
+        runtime.train(load_config(config, [*GO, "learner.init_from=nobody"]), tmp_path / "none", serial=True)
     assert not (tmp_path / "none").exists()
 
 

@@ -45,7 +45,10 @@ def test_ppo_learns_cartpole(tmp_path: Path) -> None:
 
 
 def test_impala_learns_on_ray(tmp_path: Path) -> None:
-    train(configured("cartpole_impala.yaml", "run.env_steps=200000", "run.mode=async"), tmp_path)
+    examined = ["evaluation={episodes: 4, minutes: 0.05}"]
+    train(configured("cartpole_impala.yaml", "run.env_steps=200000", "run.mode=async", *examined), tmp_path)
+    returns = [row["eval/return_mean"] for row in read_metrics(tmp_path) if "eval/return_mean" in row]
+    assert load_agent(resolve(tmp_path / "best")).info["return_mean"] == max(returns)
     found = evaluate_episodes(agent(tmp_path), 50)
     assert found["return_mean"] > 100, found
 
@@ -54,13 +57,20 @@ class Killed(BaseException):
     """Stands for SIGKILL between two iterations: nothing after it is saved."""
 
 
-@pytest.mark.parametrize("name", ["cartpole_ppo.yaml", "cartpole_impala.yaml"])
-def test_a_killed_run_ends_with_the_same_weights(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+SWITCHES = ["net.encoder.normalisation=batch", "net.encoder.dropout=0.1", "learner.l1=1e-3", "learner.freeze=[value.*]"]
+
+
+@pytest.mark.parametrize(
+    ("name", "switches"), [("cartpole_ppo.yaml", []), ("cartpole_ppo.yaml", SWITCHES), ("cartpole_impala.yaml", [])]
+)
+def test_a_killed_run_ends_with_the_same_weights(
+    name: str, switches: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     core = "net.core={kind: gru, width: 16}"
     config = configured(
         name, core, "run.mode=sync", "run.env_steps=null", "run.learner_steps=150", "run.checkpoint_minutes=0.000001",
         "rollout.environments=4", "rollout.steps=8", "learner.batch_size=16", "net.normalise_observations=true",
-        "algorithm.normalise_rewards=true",
+        "algorithm.normalise_rewards=true", *switches,
     )  # fmt: skip
 
     def run(folder: Path, resume: bool, iterations: int | None = None) -> dict[str, Any]:
