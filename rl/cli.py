@@ -137,6 +137,7 @@ def train(
     check_writable(folder)
     from rl import runtime
     from rl.runtime.checkpoint import CheckpointError, StorageError
+    from rl.runtime.faults import RunFailed
 
     try:
         with while_running():
@@ -144,6 +145,8 @@ def train(
     except CheckpointError as error:
         # A damaged checkpoint is the user's to replace; a disk that cannot be written is not a wrong input.
         fail(error, 1 if isinstance(error, StorageError) else 2)
+    except RunFailed as error:
+        fail(error, 1)
 
 
 class Seats(enum.StrEnum):

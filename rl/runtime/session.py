@@ -21,7 +21,7 @@ from rl.runtime.kinds import Report, Stretch, check, must_match
 from rl.runtime.metrics import MetricsLog, trim
 from rl.runtime.progress import Progress
 
-LOG_SECONDS = 5.0  # between two rows of metrics in async mode
+LOG_SECONDS = 5.0  # between two rows of metrics
 
 
 @dataclass
@@ -63,7 +63,7 @@ class Session:
         self.metrics = MetricsLog(self.run_dir, config, wandb_id)
         self.progress = Progress(config)
         self._before = self.clock.seconds  # of earlier sessions
-        self.begin()
+        self._checkpointed = self._examined = self._logged = time.monotonic()
         self._started = math.inf  # nothing is charged before the driver says that everything is in place
         self.stopping = False  # asked to end by Ctrl-C or SIGTERM
         self.good_enough = False  # an examination has reached evaluation.stop_at
@@ -105,7 +105,12 @@ class Session:
         self.metrics.close()
 
     def begin(self) -> None:
-        """Everything is in place: the clock starts now. (Imports, compilation and measurements are not charged.)"""
+        """Everything is in place: the clock starts now. (Imports, compilation and measurements are not charged.)
+
+        Once: a run that went back to a checkpoint on its way is not begun again.
+        """
+        if self._started < math.inf:
+            return
         self._started = time.monotonic()
         self._checkpointed = self._examined = self._logged = self._started
 

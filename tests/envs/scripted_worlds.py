@@ -6,6 +6,7 @@ Importing this registers them as scripted/…-v0.
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
 import time
 from typing import Any
@@ -146,6 +147,8 @@ class Bad(gymnasium.Env[Any, np.int64]):
                 os._exit(7)
             case "hang":
                 time.sleep(600)
+            case "hang in C":  # and keep Python's lock meanwhile, as careless native code does
+                ctypes.PyDLL(None).sleep(600)
         observation: Any = self.sound()
         reward: Any = 0.0
         match self.fault:
@@ -182,6 +185,8 @@ class BadVector(SyncVectorEnv):
         match self.fault:
             case "raise":
                 raise ZeroDivisionError("over the top")
+            case "hang":
+                time.sleep(600)
             case "shape":
                 observations = observations[:, :2]
             case "lanes":
