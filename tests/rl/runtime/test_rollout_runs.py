@@ -17,6 +17,7 @@ from rl.runtime.loop import LocalActors, run_lockstep
 from rl.runtime.metrics import read_metrics
 from rl.runtime.session import Session
 from rl.weights import load_agent, resolve
+from tests.rl.runtime.runs import final_weights, kill_on_the_way, write_config
 
 ROOT = Path(__file__).resolve().parents[3]
 QUIET = ["wandb.enabled=false", "evaluation.episodes=0"]
@@ -88,6 +89,20 @@ def test_a_killed_run_ends_with_the_same_weights(name: str, tmp_path: Path, monk
     assert whole.keys() == resumed.keys()
     for tensor, value in whole.items():
         np.testing.assert_array_equal(value, resumed[tensor], err_msg=tensor)
+
+
+@pytest.mark.parametrize(("kind", "last"), [("ppo", 6000), ("impala", 1500)])
+def test_so_it_does_after_sigkill_at_any_moment(kind: str, last: int, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "small.yaml", kind, mode="sync", learner_steps=last, checkpoint_minutes=0.000001)
+    whole = train(load_config(config), tmp_path / "whole", serial=True)
+    killed = tmp_path / "killed"
+    kill_on_the_way(config, killed, last)
+    train(load_config(config), killed, resume=True, serial=True)
+    ours, theirs = final_weights(killed), final_weights(whole)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+    clocks = [(row["learner_steps"], row["env_steps"]) for row in read_metrics(killed)]
+    assert clocks == sorted(clocks)
+    assert clocks[-1][1] == read_metrics(whole)[-1]["env_steps"]
 
 
 @pytest.mark.parametrize(
