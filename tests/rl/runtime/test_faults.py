@@ -13,7 +13,7 @@ from rl.config import load_config
 from rl.runtime import train
 from rl.runtime.faults import RunFailed
 from rl.runtime.metrics import read_metrics
-from tests.rl.runtime.runs import final_weights, saved_step, write_config
+from tests.rl.runtime.runs import final_weights, saved_step, start, write_config
 
 WORLDS = Path(__file__).resolve().parents[2] / "envs" / "scripted_worlds.py"
 STRETCH, LANES = 16, 4  # as in runs.SMALL_ROLLOUTS
