@@ -26,6 +26,7 @@ from rl.console import (
     fail,
     progress_bar,
     show,
+    unused,
     unwritable,
     user_input,
     while_running,
@@ -131,7 +132,7 @@ def train(
             envs.make(resolved.env, **resolved.env_options)
     if resume and run_dir is None:
         raise WrongInput("--resume needs --run-dir, the folder of the run to go on with")
-    folder = run_dir or Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = run_dir or unused(Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}")
     if resume and not folder.is_dir():
         raise WrongInput(f"there is no run to resume: the folder {str(folder)!r} does not exist")
     check_writable(folder)
