@@ -21,7 +21,8 @@ from rl.runtime.kinds import Report, Stretch, check, must_match
 from rl.runtime.metrics import MetricsLog, trim
 from rl.runtime.progress import Progress
 
-LOG_SECONDS = 5.0  # between two rows of metrics
+LOG_SECONDS = (0.5, 5.0)  # between two rows of metrics: at first, so that a short run has curves too, and at last
+LOG_SHARE = 0.02  # of the time so far, in between
 
 
 @dataclass
@@ -147,7 +148,8 @@ class Session:
         self._busy = busy_seconds
 
     def log_due(self) -> bool:
-        return time.monotonic() - self._logged >= LOG_SECONDS
+        now = time.monotonic()
+        return now - self._logged >= min(max(LOG_SECONDS[0], LOG_SHARE * (now - self._started)), LOG_SECONDS[1])
 
     def log(self, extra: dict[str, float]) -> None:
         """Write one row: the clock, what happened since the last one, and ``extra``."""

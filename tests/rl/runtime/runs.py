@@ -19,7 +19,7 @@ from rl.runtime.checkpoint import latest_checkpoint
 from rl.runtime.metrics import read_metrics
 from rl.weights import load_agent
 
-SMALL = {
+SMALL: dict[str, object] = {
     "env": "tic_tac_toe",
     "net": {"encoder": {"kind": "mlp", "width": 32, "depth": 1}},
     "search": {"simulations": 8, "lookahead": True},
@@ -31,7 +31,7 @@ SMALL = {
 }
 
 
-SMALL_ROLLOUTS = {
+SMALL_ROLLOUTS: dict[str, object] = {
     "env": "CartPole-v1",
     "net": {"encoder": {"kind": "mlp", "width": 16, "depth": 1}},
     "rollout": {"environments": 4, "steps": 16, "vectorization": "sync"},
