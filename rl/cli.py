@@ -26,6 +26,7 @@ from rl.console import (
     fail,
     progress_bar,
     show,
+    unused,
     unwritable,
     user_input,
     while_running,
@@ -131,12 +132,13 @@ def train(
             envs.make(resolved.env, **resolved.env_options)
     if resume and run_dir is None:
         raise WrongInput("--resume needs --run-dir, the folder of the run to go on with")
-    folder = run_dir or Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = run_dir or unused(Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}")
     if resume and not folder.is_dir():
         raise WrongInput(f"there is no run to resume: the folder {str(folder)!r} does not exist")
     check_writable(folder)
     from rl import runtime
     from rl.runtime.checkpoint import CheckpointError, StorageError
+    from rl.runtime.faults import RunFailed
 
     try:
         with while_running():
@@ -144,6 +146,8 @@ def train(
     except CheckpointError as error:
         # A damaged checkpoint is the user's to replace; a disk that cannot be written is not a wrong input.
         fail(error, 1 if isinstance(error, StorageError) else 2)
+    except RunFailed as error:
+        fail(error, 1)
 
 
 class Seats(enum.StrEnum):

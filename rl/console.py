@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -120,6 +121,23 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise unwritable(folder, error) from error
+
+
+def unused(folder: Path) -> Path:
+    """Make ``folder``, or the first of folder-2, folder-3, ... that is not there yet, and return it.
+
+    Two agents of a sweep may start in the same second. Raises WrongInput when no folder can be made.
+    """
+    names = itertools.chain([folder.name], (f"{folder.name}-{number}" for number in itertools.count(2)))
+    for name in names:
+        try:
+            folder.with_name(name).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise unwritable(folder, error) from error
+        return folder.with_name(name)
+    raise AssertionError("there is no last number")
 
 
 def unwritable(path: Path, error: OSError) -> Exception:

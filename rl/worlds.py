@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from functools import lru_cache
+
 from envs.gym import World, WorldSpec, describe
 from rl.config import GymConfig
 
 
 def spec_of(config: GymConfig) -> WorldSpec:
     """Observations and actions. Raises envs.gym.UnknownWorld when there is no such environment here."""
-    return describe(config.env, config.env_options, config.rollout.wrappers)
+    try:
+        return _spec(config.env, json.dumps(config.env_options), json.dumps(config.rollout.wrappers))
+    except TypeError:  # options that only Python can give, such as a function
+        return describe(config.env, config.env_options, config.rollout.wrappers)
+
+
+@lru_cache
+def _spec(env_id: str, options: str, wrappers: str) -> WorldSpec:
+    """To describe an environment, one has to be made, which may take seconds; a process asks for it several times."""
+    return describe(env_id, json.loads(options), json.loads(wrappers))
 
 
 def make_world(config: GymConfig, environments: int, seed: int, *, measure: bool) -> World:

@@ -19,6 +19,7 @@ from gymnasium.vector.utils import batch_space, create_empty_array, iterate
 
 from envs import import_place
 from envs.gym.spaces import UnknownWorld, WorldError, complaint
+from envs.gym.watched import WatchedThread
 
 # "Name-v0", "namespace/Name-v0"; no board game of ours is called so
 REGISTERED = re.compile(r"([\w.-]+/)?[\w.-]+-v\d+")
@@ -218,14 +219,17 @@ class Lane(gymnasium.Wrapper):
     cheap environment's step does.
     """
 
-    def __init__(self, env: gymnasium.Env) -> None:
+    def __init__(self, env: gymnasium.Env, lane: int) -> None:
         super().__init__(env)
+        self._lane, self._watch = lane, WatchedThread.here()  # None in a worker process
         space = env.observation_space
         # By far the most spaces are one Box: its check is three comparisons.
         is_box = isinstance(space, gymnasium.spaces.Box)
         self._shape, self._dtype = (space.shape, space.dtype) if is_box else (None, None)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if self._watch is not None:
+            self._watch.enter_lane(self._lane)
         try:
             observation, reward, terminated, truncated, _ = self.env.step(action)
             reward = float(reward)
@@ -238,6 +242,8 @@ class Lane(gymnasium.Wrapper):
         return observation, reward, terminated, truncated, {}
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        if self._watch is not None:
+            self._watch.enter_lane(self._lane)
         try:
             observation, _ = self.env.reset(seed=seed, options=options)
         except Exception as error:

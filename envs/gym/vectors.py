@@ -18,6 +18,7 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 from envs.gym.atari import ALE_VECTOR, ale_options
 from envs.gym.making import FAULT, TRACEBACK, Lane, Maker
 from envs.gym.spaces import ActionSpec, Reader, UnknownWorld, WorldError, action_spec, reader
+from envs.gym.watched import WatchedThread
 
 VECTORIZATIONS = ("vector_entry_point", "sync", "async")
 # A worker process a lane: beyond a few a core, they only cost memory and time to start.
@@ -45,12 +46,13 @@ class Engine:
     """A vector environment whose every failure is a :class:`WorldError`, after which it is of no use any more.
 
     ``mode`` says when an ended episode's lane begins its next one. A call into worker processes is given up after
-    ``timeout`` seconds, and their processes are killed; one into this process cannot be interrupted.
+    ``timeout`` seconds, and their processes are killed; one into this process cannot be interrupted: see ``watched``.
     """
 
     def __init__(self, env: VectorEnv, kind: str, env_id: str, timeout: float | None) -> None:
         self.mode = AutoresetMode(env.metadata["autoreset_mode"])
         self.env, self.kind, self.env_id, self.timeout = env, kind, env_id, timeout
+        self._watch = WatchedThread.here()
         self._failed: str | None = None
         self._closed = False
         self._waiting = False  # for worker processes; still so after an interrupt (Ctrl-C) in the middle of a step
@@ -65,6 +67,8 @@ class Engine:
         An environment's own vector entry point takes one seed for all its lanes: the first. Returns the observations.
         """
         self._usable()
+        if self._watch is not None:
+            self._watch.enter(self, "reset")
         try:
             if isinstance(self.env, AsyncVectorEnv):
                 self._waiting = True
@@ -76,6 +80,8 @@ class Engine:
                 observations, infos = self.env.reset(seed=seed)
         except Exception as error:
             self._caught("reset", error)
+        if self._watch is not None:
+            self._watch.leave()
         if FAULT in infos:
             self._reported(infos)
         return observations
@@ -84,6 +90,8 @@ class Engine:
         """What the vector environment's own step returns."""
         if self._failed or self._closed:
             self._usable()
+        if self._watch is not None:
+            self._watch.enter(self, "step")
         try:
             if isinstance(self.env, AsyncVectorEnv):
                 self._waiting = True
@@ -94,23 +102,29 @@ class Engine:
                 stepped = self.env.step(actions)
         except Exception as error:
             self._caught("step", error)
+        if self._watch is not None:
+            self._watch.leave()
         if FAULT in stepped[4]:
             self._reported(stepped[4])
         return stepped
 
     def reset_lanes(self, lanes: np.ndarray) -> Any:
         """Begin an episode in the lanes where the mask [B] is true (mode DISABLED). Returns all observations."""
+        if self._watch is not None:
+            self._watch.enter(self, "reset")
         try:
             observations, infos = self.env.reset(options={"reset_mask": lanes.copy()})
         except Exception as error:
             self._caught("reset", error)
+        if self._watch is not None:
+            self._watch.leave()
         if FAULT in infos:
             self._reported(infos)
         return observations
 
     def fail(self, fault: str, lane: int | None = None, cause: BaseException | None = None, note: str = "") -> NoReturn:
         """Close, and raise WorldError naming the environment and the lane."""
-        self._failed = f"{self.env_id}, {self._place(lane)}: {fault}"
+        self._failed = f"{self.place(lane)}: {fault}"
         self._waiting = False
         error = WorldError(self._failed)
         for more in (note, self._kill()):
@@ -133,11 +147,12 @@ class Engine:
         if self._closed:
             raise WorldError(f"{self.env_id}: stepped or reset after it was closed")
 
-    def _place(self, lane: int | None) -> str:
+    def place(self, lane: int | None) -> str:
+        """The environment and the lane in words; ``lane`` None: nobody knows which."""
         if lane is None:
             whole = {"vector_entry_point": "its own vector environment", "async": "its worker processes"}
-            return whole.get(self.kind, "all lanes in one process")
-        return f"lane {lane} (worker process {lane})" if self.kind == "async" else f"lane {lane}"
+            return f"{self.env_id}, {whole.get(self.kind, 'all lanes in one process')}"
+        return f"{self.env_id}, lane {lane}" + (f" (worker process {lane})" if self.kind == "async" else "")
 
     def _caught(self, call: str, error: Exception) -> NoReturn:
         if isinstance(error, WorldError):
@@ -187,7 +202,7 @@ def open_engine(
     """Raises Unfit where an own vector entry point (the only kind that may not fit) cannot serve."""
     if kind == "vector_entry_point":
         return Engine(_own(maker, count, wanted), kind, maker.env_id, timeout)
-    lanes: list[Callable[[], gymnasium.Env]] = [_LaneMaker(maker)] * count
+    lanes: list[Callable[[], gymnasium.Env]] = [_LaneMaker(maker, lane) for lane in range(count)]
     try:
         # copy=False: the observations are copied when they are read.
         if kind == "sync":
@@ -204,11 +219,11 @@ def open_engine(
 class _LaneMaker:
     """Makes one lane; picklable, for worker processes that are not forked."""
 
-    def __init__(self, maker: Maker) -> None:
-        self._maker = maker
+    def __init__(self, maker: Maker, lane: int) -> None:
+        self._maker, self._lane = maker, lane
 
     def __call__(self) -> gymnasium.Env:
-        return Lane(self._maker())
+        return Lane(self._maker(), self._lane)
 
 
 @contextmanager

@@ -89,8 +89,8 @@ class World:
       (An own vector entry point gets one seed, and is trusted to tell its lanes apart.)
     * Whatever an environment does wrong is a :class:`WorldError` that names it and its lane: raising, values that are
       not finite, an observation that is not what its space says, a worker process that ends or (async) does not answer
-      within ``timeout`` seconds. In the other kinds a hanging environment hangs the caller, and whoever runs this
-      process has to watch it. After a WorldError the world is closed.
+      within ``timeout`` seconds. In the other kinds a hanging environment hangs the caller, unless the world is made
+      and used inside a ``Watched`` object. After a WorldError the world is closed.
     """
 
     def __init__(

@@ -70,6 +70,7 @@ class RolloutWorker:
 
         In sync mode every SYNC_BEGIN-th stretch begins new episodes: there a run can be resumed bit by bit, although no
         environment can be saved. What was under way is cut off, and its future comes from the value.
+        Raises envs.gym.WorldError when an environment fails, FloatingPointError when the network does.
         """
         started = time.perf_counter()
         if self.config.run.mode == "sync" and self.stretches and self.resumable():
@@ -95,6 +96,8 @@ class RolloutWorker:
             inside += time.perf_counter() - mark
             chosen, log_probs[t] = sample_numpy(spec, parameters, self.rng)
             values[t] = value
+            if not np.isfinite(log_probs[t].sum() + values[t].sum()):  # before the environment is blamed for its answer
+                raise FloatingPointError(f"the network's outputs are not finite with weights version {self.version}")
             actions.append(chosen)
             mark = time.perf_counter()
             step = self.world.step(chosen)

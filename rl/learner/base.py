@@ -89,7 +89,11 @@ class Learner(Generic[Net]):
         if not (math.isfinite(named["loss"]) and math.isfinite(named["gradient_norm"])):
             for buffer, value in zip(buffers, before):
                 buffer.copy_(value)
-            raise FloatingPointError(f"the loss is not finite at learner step {self.step}: {named}")
+            told = ", ".join(f"{name} {value:.4g}" for name, value in named.items())
+            wrong = " and ".join(name for name, value in named.items() if not math.isfinite(value) and name != "loss")
+            raise FloatingPointError(
+                f"{wrong or 'loss'} not finite at learner step {self.step}, learning rate {rate:.3g} ({told})"
+            )
         self.optimizer.step()
         self._shrink(rate)
         self.step += 1

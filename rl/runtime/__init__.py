@@ -23,11 +23,14 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, serial: 
     ``resume`` continues the run in ``run_dir`` from its newest checkpoint; ``serial`` runs the whole cycle in this
     process. Without it, the run joins the Ray cluster that RAY_ADDRESS names, or starts one on this machine.
     Ctrl-C (or SIGTERM) ends it with a checkpoint.
-    Raises ConfigError when the folder does not fit what was asked for, CheckpointError when one cannot be saved.
+    Raises ConfigError when the folder does not fit what was asked for, CheckpointError when one cannot be saved,
+    RunFailed when the environment fails or the training diverges.
     """
     import torch
     from rich.console import Console
 
+    from envs.gym import WorldError
+    from rl.runtime.faults import world_failed
     from rl.runtime.loop import LocalActors, run_lockstep
     from rl.runtime.metrics import read_metrics
     from rl.runtime.progress import summary
@@ -36,10 +39,13 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, serial: 
     torch.set_num_threads(1)  # of this process; two that compete for a core with a thread each lose tenfold
     session = Session(config, Path(run_dir), resume)
     with session:
-        if serial:
-            run_lockstep(session, LocalActors(config))
-        else:
-            _on_ray(session)
+        try:
+            if serial:
+                run_lockstep(session, LocalActors(config))
+            else:
+                _on_ray(session)
+        except WorldError as error:  # before there was anything to save
+            raise world_failed(session, str(error)) from error
     summary(Console(stderr=True), read_metrics(session.run_dir), session.run_dir, config.env)
     return Path(run_dir)
 

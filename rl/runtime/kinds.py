@@ -55,11 +55,20 @@ class Examiner(Protocol):
 
 
 def make_worker(config: Config, seed: int, actors: int) -> Worker:
-    """One of ``actors`` workers. Raises ConfigError where the environment cannot be had."""
+    """One of ``actors`` workers. Raises envs.gym.UnknownWorld or WorldError where the environment cannot be had.
+
+    An environment's every fault is a WorldError, hanging in a step included; numbers that are not finite raise
+    FloatingPointError.
+    """
     if isinstance(config, GymConfig):
+        from envs.gym import Watched
         from rl.actors.rollout import RolloutWorker
 
-        return RolloutWorker(config, seed, config.rollout.environments // actors)
+        rollouts = config.rollout
+        worker: Any = Watched(
+            lambda: RolloutWorker(config, seed, rollouts.environments // actors), rollouts.timeout_seconds
+        )
+        return worker
     from rl.actors.worker import SelfPlayWorker
 
     return SelfPlayWorker(_game(config), seed)
@@ -84,9 +93,11 @@ def make_trainer(config: Config, new: bool) -> Trainer:
 
 def make_examiner(config: Config) -> Examiner:
     if isinstance(config, GymConfig):
+        from envs.gym import Watched
         from rl.evaluation.episodes import EpisodeExaminer
 
-        return EpisodeExaminer(config)
+        examiner: Any = Watched(lambda: EpisodeExaminer(config), config.rollout.timeout_seconds)
+        return examiner
     from rl.evaluation.examiner import Examiner as MatchExaminer
 
     return MatchExaminer(_game(config))

@@ -133,8 +133,9 @@ class MetricsLog:
         self._wandb: WandbRun | None = None
         if config.wandb.enabled:
             # Chosen here and not by W&B, so that a run whose W&B could not start keeps its identity all the same.
-            self.wandb_run_id = wandb_run_id or secrets.token_hex(4)
-            self._wandb = WandbRun(self.run_dir, config, self.wandb_run_id, resumed=wandb_run_id is not None)
+            chosen = wandb_run_id or secrets.token_hex(4)
+            self._wandb = WandbRun(self.run_dir, config, chosen, resumed=wandb_run_id is not None)
+            self.wandb_run_id = self._wandb.run_id
 
     def log(self, row: Mapping[str, float]) -> None:
         """Write one row. Values that are not finite become null.

@@ -6,8 +6,9 @@ learner's weights by reference from the object store of its node to the actors',
 Backpressure, both ways: the learner trains only as far as its trainer allows (``steps_allowed``: the reuse rule, or
 what lies in the queue), and actors are not given new work while too much waits for it (``kinds.may_play``).
 
-Deaths: a dead actor (or evaluator) is replaced and plays on with the newest weights; a dead learner comes back from
-the last checkpoint, and the counters and curves with it.
+Deaths: a dead actor (or examiner) is replaced and plays on with the newest weights; a dead learner comes back from
+the last checkpoint, and the counters and curves with it. What is raised is no accident and would be raised again: an
+environment that fails (or hangs: ``envs.gym.Watched``) and numbers that are not finite end the run, with a checkpoint.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import ObjectLostError, RayActorError
+from ray.exceptions import RayTaskError
 
+from envs.gym import WorldError
 from rl.actors.seeds import actor_seed
-from rl.evaluation.examination import Examination
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
+from rl.runtime.faults import RunFailed, numbers_failed, world_failed
 from rl.runtime.kinds import may_play, updates_a_call
-from rl.runtime.processes import RayActor, RayExaminer, RayLearner, plan
+from rl.runtime.processes import PROCESS_LOST, RayActor, RayExaminer, RayLearner, named, plan
 from rl.runtime.session import Session
 from rl.weights import Publisher
 
@@ -33,11 +35,14 @@ log = logging.getLogger(__name__)
 PLAY_SECONDS = 2.0  # length of one stretch of play: how long an actor goes without looking for new weights
 WAIT_SECONDS = 1.0  # the driver looks at the clock and at Ctrl-C this often
 MAX_RESTARTS_A_MINUTE = 20  # more than this is no accident: give up instead of looping
-PROCESS_LOST = (RayActorError, ObjectLostError)
+MAX_DEATHS_IN_A_ROW = 4  # of an actor that finishes nothing in between: then what it runs is to blame
+WHO = {"add": "the learner", "train": "the learner", "examine": "the examiner"}  # by kind of call
 
 
 def run_async(session: Session) -> None:
     """Drive a run on the cluster until its budget is used or it is asked to stop. All edges are here.
+
+    Raises RunFailed, with a checkpoint, when the environment or the numbers fail, or processes keep dying.
 
     actor ──(summary)──────────────► driver: counts, and gives the actor its next stretch
     actor ──(games, by reference)──► learner.add ──(updates allowed)──► driver: lets the learner train
@@ -46,25 +51,41 @@ def run_async(session: Session) -> None:
     """
     drive = Driver(session)
     drive.save()  # whatever dies first, there is a checkpoint to come back to
-    drive.wait_until_ready()
-    session.begin()
-    while session.used() < 1.0 and not session.stopping:
-        drive.hand_out_work()
-        for call in drive.wait():
-            match call.kind:
-                case "play":
-                    drive.take_play(call)
-                case "add":
-                    drive.take_allowance(call)
-                case "train":
-                    drive.take_training(call)
-                case "examine":
-                    drive.take_examination(call)
-        if session.log_due():
+    try:
+        drive.wait_until_ready()
+        session.begin()
+        saved = False
+        while not saved:
+            while session.used() < 1.0 and not session.stopping:
+                drive.hand_out_work()
+                for call in drive.wait():
+                    match call.kind:
+                        case "play":
+                            drive.take_play(call)
+                        case "add":
+                            drive.take_allowance(call)
+                        case "train":
+                            drive.take_training(call)
+                        case "examine":
+                            drive.take_examination(call)
+                if session.log_due():
+                    session.log(drive.status())
+                if session.checkpoint_due():
+                    session.log(drive.status())  # so that a resumed run lacks nothing
+                    drive.save()
             session.log(drive.status())
-        if session.checkpoint_due():
-            drive.save()
-    drive.finish()
+            saved = drive.save()  # else the learner died just now, and what it has lost is trained anew
+        if not session.stopping:
+            drive.examine()
+    except WorldError as error:
+        drive.save_at_fault()
+        raise world_failed(session, str(error)) from error
+    except FloatingPointError as error:
+        drive.save_at_fault()
+        raise numbers_failed(session, str(error)) from error
+    except RunFailed:
+        drive.save_at_fault()
+        raise
 
 
 @dataclass
@@ -93,6 +114,7 @@ class Driver:
         log.info("%s", self.plan)
         self.calls: dict[Any, Call] = {}
         self.lives = [0] * self.plan.actors
+        self.deaths = [0] * self.plan.actors  # of each actor since it last finished a stretch
         self.restarts: list[float] = []  # times of all restarts
         self.handed = [0] * self.plan.actors  # stretches that each actor was given
         self.trained = 0  # calls of the learner that trained
@@ -128,8 +150,14 @@ class Driver:
     def wait_until_ready(self) -> None:
         """All actors have imported, compiled and measured what they need, and hold the first weights."""
         self.session.progress.note(f"{self.plan.actors} actors and the learner are getting ready")
-        ray.get([actor.use.remote(self.newest.weights) for actor in self.actors])
-        self.held = [self.newest.version] * self.plan.actors
+        for index in range(self.plan.actors):
+            self._get_ready(index)
+        while self.calls:
+            self.wait()
+
+    def _get_ready(self, index: int) -> None:
+        self.calls[self.actors[index].use.remote(self.newest.weights)] = Call("use", index)
+        self.held[index] = self.newest.version
 
     @property
     def newest(self) -> Published:
@@ -174,6 +202,8 @@ class Driver:
                 call.aside = (ray.get(reference), call.aside)
             except PROCESS_LOST as error:
                 self._replace(call, error)
+            except RayTaskError as error:
+                raise named(error, WHO.get(call.kind, f"actor {call.worker}")) from error
             else:
                 done.append(call)
         return done
@@ -182,6 +212,7 @@ class Driver:
 
     def take_play(self, call: Call) -> None:
         (report, summary), games = call.aside
+        self.deaths[call.worker] = 0
         self.session.played(report)
         self.session.finished(summary)
         if summary["records"]:
@@ -201,9 +232,6 @@ class Driver:
 
     def take_examination(self, call: Call) -> None:
         found, weights = call.aside
-        self._keep_if_best(found, weights)
-
-    def _keep_if_best(self, found: Examination, weights: Any) -> None:
         if self.session.examined(found):
             try:
                 self.session.keep_best(ray.get(weights))
@@ -222,7 +250,7 @@ class Driver:
         now = time.monotonic()
         self.restarts.append(now)
         if sum(now - t < 60 for t in self.restarts) > MAX_RESTARTS_A_MINUTE:
-            raise RuntimeError(f"processes keep dying, {len(self.restarts)} so far; the last: {error}") from error
+            raise RunFailed(f"processes keep dying, {len(self.restarts)} so far; the last: {error}") from error
         if call.kind in ("add", "train"):
             self._recover_learner()
         elif call.kind == "examine":
@@ -230,10 +258,20 @@ class Driver:
             self.examiner = self._new_examiner()
         else:
             self.lives[call.worker] += 1
+            self.deaths[call.worker] += 1
+            if self.deaths[call.worker] > MAX_DEATHS_IN_A_ROW:
+                raise RunFailed(
+                    f"actor {call.worker} has died {self.deaths[call.worker]} times without finishing a stretch of "
+                    f"{self.config.env}, so it is no accident; its newest weights are saved in "
+                    f"{str(self.session.run_dir)!r} for --resume; the last death: {error}"
+                ) from error
             self.session.progress.note(f"actor {call.worker} died and is replaced")
             self.actors[call.worker] = self._new_actor(call.worker)
             self.held[call.worker] = -1
-            self.handed[call.worker] -= 1  # that stretch is played anew
+            if call.kind == "use":
+                self._get_ready(call.worker)
+            else:
+                self.handed[call.worker] -= 1  # that stretch is played anew
 
     def _recover_learner(self) -> None:
         """A new learner from the last checkpoint; the counters and curves go back to it too."""
@@ -253,18 +291,33 @@ class Driver:
 
     # Checkpoints and the end
 
-    def save(self) -> None:
-        """A checkpoint by the learner, which has everything that matters."""
+    def save(self) -> bool:
+        """A checkpoint by the learner, which has everything that matters; False when it died and fell back."""
         try:
             ray.get(self.learner.checkpoint.remote(str(self.session.checkpoints), self.session.book()))
         except PROCESS_LOST as error:
             self._replace(Call("train", 0), error)
-        self.session.checkpoint_done()
+            return False
+        finally:
+            self.session.checkpoint_done()
+        return True
 
-    def finish(self) -> None:
-        """The last checkpoint and, unless the user asked to stop, the last examination."""
+    def save_at_fault(self) -> None:
+        """The last row and the last checkpoint of a run that cannot go on; an update that failed changed nothing."""
+        try:
+            answer = ray.get(self.learner.train.remote(0, self.session.used())[0])
+            self.session.learned(answer["version"], {}, answer["busy"])
+        except PROCESS_LOST as error:
+            self._replace(Call("train", 0), error)
+        self.session.log(self.status())
         self.save()
-        if not self.session.stopping:
-            self.session.log(self.status())
+
+    def examine(self) -> None:
+        """The last examination, whose end is waited for; once more when the examiner dies in it."""
+        for _ in range(2):
             weights = self.newest.weights
-            self._keep_if_best(ray.get(self.examiner.examine.remote(weights)), weights)
+            self.calls = {self.examiner.examine.remote(weights): Call("examine", 0, weights)}
+            while self.calls:
+                for call in self.wait():
+                    self.take_examination(call)
+                    return

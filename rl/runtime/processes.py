@@ -9,14 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 
+from envs.gym import UnknownWorld, WorldError
 from rl.actors.seeds import actor_seed
 from rl.config import Config, GymConfig
 from rl.evaluation.examination import Examination
 from rl.records import Tensors, Weights
 from rl.runtime.checkpoint import load_checkpoint
-from rl.runtime.kinds import Report, make_examiner, make_trainer, make_worker, summarise
+from rl.runtime.kinds import Report, Worker, make_examiner, make_trainer, make_worker, summarise
+from rl.runtime.loop import ActorsLost
 from rl.runtime.session import write_checkpoint
+
+PROCESS_LOST = (RayActorError, ObjectLostError)
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,17 @@ class ActorProcess:
 
     def __init__(self, config: Config, seed: int, actors: int):
         _threads(1)
-        self.worker = make_worker(config, seed, actors)
+        self._worker: Worker | None = None
+        try:
+            self._worker = make_worker(config, seed, actors)
+        except (WorldError, UnknownWorld) as error:
+            self._fault = error  # of what a constructor raises, the driver would only get a traceback's text
+
+    @property
+    def worker(self) -> Worker:
+        if self._worker is None:
+            raise self._fault
+        return self._worker
 
     def use(self, weights: Weights) -> int:
         self.worker.use(weights)
@@ -148,27 +163,60 @@ class RayActors:
     """Several actors in lock step, for ``loop.run_lockstep``."""
 
     def __init__(self, config: Config, placed: Plan):
+        self.config, self.placed = config, placed
+        self.actors: list[Any] = []
+        self.replace()
+
+    def replace(self) -> None:
+        """New processes for all: those that live are somewhere in the middle of a game."""
+        for actor in self.actors:
+            ray.kill(actor)
         self.actors = [
-            RayActor.options(num_gpus=placed.actor_gpus).remote(config, actor_seed(config.seed, i), placed.actors)
-            for i in range(placed.actors)
+            RayActor.options(num_gpus=self.placed.actor_gpus).remote(
+                self.config, actor_seed(self.config.seed, i), self.placed.actors
+            )
+            for i in range(self.placed.actors)
         ]
 
     def use(self, weights: Weights) -> None:
         stored = ray.put(weights)
-        ray.get([a.use.remote(stored) for a in self.actors])
+        self._all([a.use.remote(stored) for a in self.actors])
 
     def play(self, moves: int) -> list[Report]:
-        return ray.get([a.play_in_step.remote(moves) for a in self.actors])
+        return self._all([a.play_in_step.remote(moves) for a in self.actors])
 
     def resumable(self) -> bool:
-        return ray.get(self.actors[0].resumable.remote())
+        return self._all([a.resumable.remote() for a in self.actors])[0]
 
     def state(self) -> list[tuple[Tensors, dict]]:
-        return ray.get([a.state.remote() for a in self.actors])
+        return self._all([a.state.remote() for a in self.actors])
 
     def restore(self, weights: Weights, states: list[tuple[Tensors, dict]]) -> None:
         stored = ray.put(weights)
-        ray.get([a.restore.remote(stored, *s) for a, s in zip(self.actors, states, strict=True)])
+        self._all([a.restore.remote(stored, *s) for a, s in zip(self.actors, states, strict=True)])
 
     def __len__(self) -> int:
         return len(self.actors)
+
+    @staticmethod
+    def _all(references: list[Any]) -> list[Any]:
+        """What all actors answer, in their order. Raises ActorsLost, or what an actor raised, naming it."""
+        answers = []
+        for index, reference in enumerate(references):
+            try:
+                answers.append(ray.get(reference))
+            except PROCESS_LOST as error:
+                raise ActorsLost(f"actor {index} died") from error
+            except RayTaskError as error:
+                raise named(error, f"actor {index}") from error
+        return answers
+
+
+def named(error: RayTaskError, who: str) -> Exception:
+    """What was raised in another process, with who raised it, where it ends the run by a sentence (``faults``)."""
+    match error.cause:
+        case WorldError() | UnknownWorld():
+            return WorldError(f"{who}: {error.cause}")
+        case FloatingPointError():
+            return FloatingPointError(f"{who}: {error.cause}")
+    return error

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from rl.nets.loading import Transfer
 
 BEST = "best"  # folder with the agent of the best evaluation so far, of runs that are evaluated by episodes
-LOG_SECONDS = 5.0  # between two rows of metrics in async mode
+LOG_SECONDS = (0.5, 5.0)  # between two rows of metrics: at first, so that a short run has curves too, and at last
+LOG_SHARE = 0.02  # of the time so far, in between
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Session:
         self.metrics = MetricsLog(self.run_dir, config, wandb_id)
         self.progress = Progress(config)
         self._before = self.clock.seconds  # of earlier sessions
-        self.begin()
+        self._checkpointed = self._examined = self._logged = time.monotonic()
         self._started = math.inf  # nothing is charged before the driver says that everything is in place
         self.stopping = False  # asked to end by Ctrl-C or SIGTERM
         self.over = False  # by evaluation.stop_at or evaluation.patience
@@ -117,7 +118,12 @@ class Session:
         self.metrics.close()
 
     def begin(self) -> None:
-        """Everything is in place: the clock starts now. (Imports, compilation and measurements are not charged.)"""
+        """Everything is in place: the clock starts now. (Imports, compilation and measurements are not charged.)
+
+        Once: a run that went back to a checkpoint on its way is not begun again.
+        """
+        if self._started < math.inf:
+            return
         self._started = time.monotonic()
         self._checkpointed = self._examined = self._logged = self._started
 
@@ -154,7 +160,8 @@ class Session:
         self._busy = busy_seconds
 
     def log_due(self) -> bool:
-        return time.monotonic() - self._logged >= LOG_SECONDS
+        now = time.monotonic()
+        return now - self._logged >= min(max(LOG_SECONDS[0], LOG_SHARE * (now - self._started)), LOG_SECONDS[1])
 
     def log(self, extra: dict[str, float]) -> None:
         """Write one row: the clock, what happened since the last one, and ``extra``."""

@@ -36,14 +36,19 @@ AXES = {"learner": "learner_steps", "eval": "learner_steps", "text": "learner_st
 
 
 class WandbRun:
-    """Starts the run ``run_id``; every method returns, whatever happens to W&B, after at most one warning."""
+    """Starts the run ``run_id``; every method returns, whatever happens to W&B, after at most one warning.
+
+    In a sweep the agent chooses run and project, and W&B passes over ours: ``run_id`` is then the agent's.
+    """
 
     def __init__(self, run_dir: Path, config: Config, run_id: str, resumed: bool):
         sessions = len(list((run_dir / "wandb").glob(f"*run-*-{run_id}")))
         self._step = SESSION_STEPS * sessions
         self._run: Any = None
+        self.run_id = run_id
         try:
             self._run = _start(run_dir, config, run_id, resumed)
+            self.run_id = self._run.id
             for axis in ("env_steps", "games", "learner_steps", "evaluations", "seconds"):
                 self._run.define_metric(axis)
             for group, axis in AXES.items():

@@ -25,9 +25,7 @@ config = (
         entropy_coeff=0.0,
         use_kl_loss=False,
     )
-    .rl_module(
-        model_config=DefaultModelConfig(fcnet_hiddens=[64, 64], fcnet_activation="tanh", vf_share_layers=False)
-    )
+    .rl_module(model_config=DefaultModelConfig(fcnet_hiddens=[64, 64], fcnet_activation="tanh", vf_share_layers=False))
     .debugging(seed=s.seed)
 )
 algorithm = config.build_algo()

@@ -6,6 +6,7 @@ Importing this registers them as scripted/…-v0.
 from __future__ import annotations
 
 import copy
+import ctypes
 import os
 import time
 from typing import Any
@@ -113,12 +114,13 @@ class Echo(gymnasium.Env[np.ndarray, Any]):
 
 
 class Bad(gymnasium.Env[Any, np.int64]):
-    """Does ``fault`` in its second step, in the lane that was reset with ``bad_seed``."""
+    """Does ``fault`` in its second step, in the lane that was reset with ``bad_seed``; or ``after`` as many in any."""
 
     action_space = spaces.Discrete(2)
 
-    def __init__(self, fault: str, bad_seed: int) -> None:
+    def __init__(self, fault: str, bad_seed: int = -1, after: int | None = None) -> None:
         self.fault, self.bad_seed, self.bad, self.time = fault, bad_seed, False, 0
+        self.left = after
         self.observation_space = spaces.Box(0, 255, (2, 2), np.uint8)
         if fault.startswith("nan"):
             self.observation_space = spaces.Box(-1, 1, (2, 2), np.float32)
@@ -130,14 +132,16 @@ class Bad(gymnasium.Env[Any, np.int64]):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict]:
         super().reset(seed=seed)
-        self.bad, self.time = seed == self.bad_seed, 0
+        self.bad, self.time = seed == self.bad_seed or self.left is not None, 0
         if self.bad and self.fault == "raise in reset":
             raise KeyError("no such level")
         return self.sound(), {}
 
     def step(self, action: np.int64) -> tuple[Any, Any, bool, bool, dict]:
         self.time += 1
-        if not self.bad or self.time < 2:
+        if self.left is not None:
+            self.left -= 1
+        if not self.bad or self.time < 2 or (self.left is not None and self.left > 0):
             return self.sound(), 0.0, False, False, {}
         match self.fault:
             case "raise":
@@ -146,11 +150,15 @@ class Bad(gymnasium.Env[Any, np.int64]):
                 os._exit(7)
             case "hang":
                 time.sleep(600)
+            case "hang in C":  # and keep Python's lock meanwhile, as careless native code does
+                ctypes.PyDLL(None).sleep(600)
         observation: Any = self.sound()
         reward: Any = 0.0
         match self.fault:
             case "nan reward":
                 reward = np.nan
+            case "huge reward":  # a number still, but not its square
+                reward = 1e30
             case "no reward":
                 reward = None
             case "nan observation":
@@ -182,6 +190,8 @@ class BadVector(SyncVectorEnv):
         match self.fault:
             case "raise":
                 raise ZeroDivisionError("over the top")
+            case "hang":
+                time.sleep(600)
             case "shape":
                 observations = observations[:, :2]
             case "lanes":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
+import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
-from envs.gym import ActionSpec, Part, Step, UnknownWorld, World, WorldError, WorldSpec, describe, is_gym_id
+from envs.gym import ActionSpec, Part, Step, UnknownWorld, Watched, World, WorldError, WorldSpec, describe, is_gym_id
 from envs.gym.world import lane_seeds
 from tests.envs import scripted_worlds
 from tests.envs.scripted_worlds import Counting
@@ -481,6 +483,69 @@ def test_a_bad_vector_environment_is_named(fault: str, told: str) -> None:
 def test_an_environment_that_fails_while_it_is_measured() -> None:
     with pytest.raises(WorldError, match="Bad, lane 2: step raised"):
         World(f"{HERE}:Bad", 4, options={"fault": "raise", "bad_seed": 2})  # measuring uses the seeds 0, 1, 2, …
+
+
+@pytest.mark.parametrize("kind", ["sync", "vector_entry_point"])
+def test_a_step_that_hangs_in_this_process_is_given_up(kind: str) -> None:
+    options = {"fault": "hang", "bad_seed": lane_seeds(0, 3)[1]}
+    if kind == "vector_entry_point":
+        options = {"fault": "hang"}
+    env_id = f"{HERE}:Bad" if kind == "sync" else "scripted/BadVector-v0"
+    watched = Watched(lambda: World(env_id, 3, options=options, vectorization=kind), 0.4)
+    watched.reset(0)
+    watched.step(np.zeros(3, np.int64))
+    started = time.monotonic()
+    place = "lane 1" if kind == "sync" else "its own vector environment"
+    told = f"^{env_id}, {place}: step did not return within 0.4 s$"
+    with pytest.raises(WorldError, match=told):
+        watched.step(np.zeros(3, np.int64))
+    assert 0.4 < time.monotonic() - started < 10
+    with pytest.raises(WorldError, match=told):  # at once, and for ever
+        watched.reset()
+
+
+def test_who_watches_hears_every_error_and_waits_for_slow_environments() -> None:
+    slow = Watched(lambda: World("scripted/Counting-v1", 2, vectorization="sync"), 0.1)
+    with pytest.raises(WorldError, match="reset must come before"):
+        slow.step(np.zeros(2, np.int64))
+    with pytest.raises(AttributeError):
+        slow.fly()
+    with pytest.raises(UnknownWorld, match="CartPol-v1"):
+        Watched(lambda: World("CartPol-v1", 2), 0.1)
+    # Each step is short, although all together they are not: only a single call counts.
+    busy = Watched(SlowCounter, 0.02)
+    assert busy.steps(100) == 100
+
+
+class SlowCounter:
+    """Steps a world many times in one call."""
+
+    def __init__(self) -> None:
+        self.world = World("scripted/Counting-v1", 1, vectorization="sync")
+        self.world.reset(0)
+
+    def steps(self, count: int) -> int:
+        for _ in range(count):
+            self.world.step(np.zeros(1, np.int64))
+            time.sleep(0.03)
+        return count
+
+
+def test_a_step_that_hangs_and_keeps_pythons_lock_ends_the_process() -> None:
+    script = f"""
+import numpy as np
+from envs.gym import Watched, World, watched
+from envs.gym.world import lane_seeds
+watched.LAST_RESORT_SECONDS = 0.5
+options = {{"fault": "hang in C", "bad_seed": lane_seeds(0, 1)[0]}}
+world = Watched(lambda: World("{HERE}:Bad", 1, options=options, vectorization="sync"), 0.4)
+world.reset(0)
+world.step(np.zeros(1, np.int64))
+world.step(np.zeros(1, np.int64))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "scripted_worlds.py" in ended.stderr  # where it hangs
 
 
 def test_an_interrupted_step_leaves_no_worker(monkeypatch: pytest.MonkeyPatch) -> None:

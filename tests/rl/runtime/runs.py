@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,12 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import yaml
 
 from rl.runtime.checkpoint import latest_checkpoint
+from rl.runtime.metrics import read_metrics
 from rl.weights import load_agent
 
-SMALL = {
+SMALL: dict[str, object] = {
     "env": "tic_tac_toe",
     "net": {"encoder": {"kind": "mlp", "width": 32, "depth": 1}},
     "search": {"simulations": 8, "lookahead": True},
@@ -28,8 +31,23 @@ SMALL = {
 }
 
 
-def write_config(path: Path, **run: object) -> Path:
-    path.write_text(yaml.safe_dump(SMALL | {"run": run}))
+SMALL_ROLLOUTS: dict[str, object] = {
+    "env": "CartPole-v1",
+    "net": {"encoder": {"kind": "mlp", "width": 16, "depth": 1}},
+    "rollout": {"environments": 4, "steps": 16, "vectorization": "sync"},
+    "learner": {"batch_size": 32},
+    "evaluation": {"episodes": 2},
+    "wandb": {"enabled": False},
+}
+KINDS: dict[str, dict[str, object]] = {
+    "games": SMALL,
+    "ppo": SMALL_ROLLOUTS | {"algorithm": {"kind": "ppo"}},
+    "impala": SMALL_ROLLOUTS | {"algorithm": {"kind": "impala"}},
+}
+
+
+def write_config(path: Path, kind: str = "games", **run: object) -> Path:
+    path.write_text(yaml.safe_dump(KINDS[kind] | {"run": run}))
     return path
 
 
@@ -49,6 +67,29 @@ def finish(process: subprocess.Popen[str], seconds: float = 120) -> str:
     return output
 
 
+def workers(process: subprocess.Popen[str], name: str) -> list[psutil.Process]:
+    """The run's Ray worker processes of this class, as ``ps`` shows them."""
+    children = psutil.Process(process.pid).children(recursive=True)
+    return [c for c in children if c.is_running() and any(f"ray::{name}" in part for part in c.cmdline())]
+
+
+def rows(run_dir: Path) -> list[dict[str, float]]:
+    return read_metrics(run_dir) if (run_dir / "metrics.jsonl").exists() else []
+
+
+def steps(run_dir: Path) -> int:
+    return int(rows(run_dir)[-1]["learner_steps"]) if rows(run_dir) else 0
+
+
+def kill_everything(process: subprocess.Popen[str]) -> None:
+    """SIGKILL for the run and all of its Ray processes."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    kill_group(process)
+    for child in family:
+        if child.is_running():
+            child.kill()
+
+
 def kill_group(process: subprocess.Popen[str]) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -63,6 +104,21 @@ def wait_until(condition: Callable[[], object], process: subprocess.Popen[str], 
             kill_group(process)
             raise AssertionError("it did not happen in time")
         time.sleep(0.05)
+
+
+def saved_step(run_dir: Path) -> int:
+    """The learner step of the newest checkpoint; 0 where there is none."""
+    newest = latest_checkpoint(run_dir / "checkpoints")
+    return int(newest.rpartition("-")[2]) if newest else 0
+
+
+def kill_on_the_way(config: Path, run_dir: Path, last: int, *overrides: str) -> None:
+    """Start a run of ``last`` learner steps in one process; SIGKILL at any moment after a checkpoint with a step."""
+    process = start(config, run_dir, "--serial", *overrides)
+    wait_until(lambda: saved_step(run_dir) > 0, process)
+    time.sleep(random.Random().uniform(0, 0.3))
+    kill_group(process)
+    assert 0 < saved_step(run_dir) < last, "the run had ended before it was killed"
 
 
 def final_weights(run_dir: Path) -> dict[str, np.ndarray]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from rl.runtime.checkpoint import latest_checkpoint
 from rl.runtime.metrics import CLOCK, read_metrics
 from rl.runtime.session import Session
 from rl.weights import load_agent, resolve
-from tests.rl.runtime.runs import final_weights, finish, kill_group, start, wait_until, write_config
+from tests.rl.runtime.runs import final_weights, finish, kill_on_the_way, start, wait_until, write_config
 
 STEPS = 300
 
@@ -35,20 +34,9 @@ def same(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> bool:
     return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
 
 
-def kill_on_the_way(config: Path, run_dir: Path, *overrides: str) -> None:
-    """Start a run and kill it after its first checkpoint with a learner step."""
-    process = start(config, run_dir, "--serial", *overrides)
-    wait_until(lambda: not (latest_checkpoint(run_dir / "checkpoints") or "00000000").endswith("00000000"), process)
-    time.sleep(random.Random().uniform(0, 0.3))  # at any moment
-    kill_group(process)
-    newest = latest_checkpoint(run_dir / "checkpoints")
-    assert newest is not None
-    assert not newest.endswith(f"{STEPS:08d}"), "the run had ended before it was killed"
-
-
 def test_killed_and_resumed_run_ends_bit_identical(config: Path, uninterrupted: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    kill_on_the_way(config, run_dir)
+    kill_on_the_way(config, run_dir, STEPS)
     runtime.train(load_config(config), run_dir, resume=True, serial=True)
     assert same(final_weights(run_dir), final_weights(uninterrupted))
     steps = [row["learner_steps"] for row in read_metrics(run_dir)]
@@ -60,7 +48,7 @@ def test_killed_and_resumed_run_ends_bit_identical(config: Path, uninterrupted: 
 def test_so_does_a_convolutional_network_with_kept_trees(config: Path, tmp_path: Path) -> None:
     """Running statistics of batch norm, weights in channels-last layout, subtrees and Dirichlet noise in flight."""
     convolutional = ["net.encoder={kind: resnet, channels: 8, blocks: 2}", "search.kind=puct", "search.reuse_tree=true"]
-    kill_on_the_way(config, tmp_path / "killed", *convolutional)
+    kill_on_the_way(config, tmp_path / "killed", STEPS, *convolutional)
     ours = load_config(config, convolutional)
     resumed = runtime.train(ours, tmp_path / "killed", resume=True, serial=True)
     whole = runtime.train(ours, tmp_path / "whole", serial=True)
@@ -73,7 +61,7 @@ SWITCHES += ["experience.surprise_weight=0.5", "net.auxiliary={short_term_value:
 
 def test_so_does_a_run_with_all_that_teaches_more_from_the_same_games(config: Path, tmp_path: Path) -> None:
     """An archive of positions, budgets that grow, drawn frequencies and targets of a head of its own."""
-    kill_on_the_way(config, tmp_path / "killed", *SWITCHES)
+    kill_on_the_way(config, tmp_path / "killed", STEPS, *SWITCHES)
     ours = load_config(config, SWITCHES)
     resumed = runtime.train(ours, tmp_path / "killed", resume=True, serial=True)
     whole = runtime.train(ours, tmp_path / "whole", serial=True)

@@ -134,7 +134,7 @@ folder = pathlib.Path(sys.argv[1])
 """
 
 
-def in_a_process(script: str, folder: Path, **environment: str) -> tuple[str, str]:
+def in_a_process(script: str, folder: Path, seconds: float = 60, **environment: str) -> tuple[str, str]:
     """Run ``script`` after HEAD; returns what it wrote to standard output and to standard error."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB", "NETRC"))}
     done = subprocess.run(
@@ -143,7 +143,7 @@ def in_a_process(script: str, folder: Path, **environment: str) -> tuple[str, st
         cwd=Path(__file__).parents[3],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=seconds,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -9,36 +9,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 
 from rl import runtime
 from rl.config import GameConfig, load_config
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
-from rl.runtime.metrics import read_metrics
 from rl.runtime.processes import ActorProcess, LearnerProcess, Plan, plan
-from tests.rl.runtime.runs import final_weights, finish, kill_group, start, wait_until, write_config
+from tests.rl.runtime.runs import (
+    final_weights,
+    finish,
+    kill_everything,
+    rows,
+    saved_step,
+    start,
+    steps,
+    wait_until,
+    workers,
+    write_config,
+)
 from tests.rl.runtime.test_loop import SWITCHES
 
 
-def workers(process, name: str) -> list[psutil.Process]:
-    """The run's Ray worker processes of this class, as ``ps`` shows them."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [c for c in children if c.is_running() and any(f"ray::{name}" in part for part in c.cmdline())]
-
-
-def rows(run_dir: Path) -> list[dict]:
-    return read_metrics(run_dir) if (run_dir / "metrics.jsonl").exists() else []
-
-
-def steps(run_dir: Path) -> int:
-    return int(rows(run_dir)[-1]["learner_steps"]) if rows(run_dir) else 0
-
-
 @pytest.mark.timeout(600)
-def test_deaths_of_actor_learner_and_everything(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["games", *(pytest.param(k, marks=pytest.mark.slow) for k in ("ppo", "impala"))])
+def test_deaths_of_actor_learner_and_everything(kind: str, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    config = write_config(tmp_path / "small.yaml", learner_steps=100_000, checkpoint_minutes=0.03, actors=2)
+    config = write_config(tmp_path / "small.yaml", kind, learner_steps=100_000, checkpoint_minutes=0.03, actors=2)
     process = start(config, run_dir)
     wait_until(lambda: steps(run_dir) > 50, process)
 
@@ -60,11 +56,7 @@ def test_deaths_of_actor_learner_and_everything(tmp_path: Path) -> None:
     assert counts == sorted(counts), "the curves go back with the learner and repeat nothing"
 
     # Everything dies: --resume goes on from the last checkpoint.
-    ray_processes = psutil.Process(process.pid).children(recursive=True)
-    kill_group(process)
-    for child in ray_processes:
-        if child.is_running():
-            child.kill()
+    kill_everything(process)
     newest = latest_checkpoint(run_dir / "checkpoints")
     assert newest is not None
     saved = load_checkpoint(newest)
@@ -78,11 +70,14 @@ def test_deaths_of_actor_learner_and_everything(tmp_path: Path) -> None:
     seconds = [row["seconds"] for row in rows(run_dir)]
     assert games == sorted(games)
     assert seconds == sorted(seconds)
-    reuse = [row["experience/reuse"] for row in rows(run_dir) if "experience/reuse" in row]
-    assert max(reuse) <= 4.0, "reuse is enforced across all of it"
     assert (run_dir / "config.yaml").exists()
     last = rows(run_dir)[-1]
-    assert 0 <= last["eval/accuracy_network"] <= 1
+    if kind == "games":
+        reuse = [row["experience/reuse"] for row in rows(run_dir) if "experience/reuse" in row]
+        assert max(reuse) <= 4.0, "reuse is enforced across all of it"
+        assert 0 <= last["eval/accuracy_network"] <= 1
+    else:
+        assert last["eval/episodes"] == 2
 
 
 @pytest.mark.timeout(200)
@@ -95,6 +90,33 @@ def test_lock_step_on_ray_equals_lock_step_in_one_process(tmp_path: Path) -> Non
     together = final_weights(runtime.train(config, tmp_path / "together", serial=True))
     assert apart.keys() == together.keys()
     assert all(np.array_equal(apart[name], together[name]) for name in apart)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("kind", ["games", "ppo"])
+def test_lock_step_on_ray_survives_deaths_bit_by_bit(kind: str, tmp_path: Path) -> None:
+    """An actor dies, then everything: the weights are those of a run to which nothing happened."""
+    last = 300 if kind == "games" else 4000
+    config = write_config(
+        tmp_path / "small.yaml", kind, mode="sync", learner_steps=last, actors=1, sync_moves=3, checkpoint_minutes=0.001
+    )
+    whole = runtime.train(load_config(config), tmp_path / "whole", serial=True)
+    run_dir = tmp_path / "run"
+    process = start(config, run_dir)
+    wait_until(lambda: saved_step(run_dir) > 0, process)
+    workers(process, "ActorProcess")[0].send_signal(signal.SIGKILL)
+    at = saved_step(run_dir)
+    wait_until(lambda: saved_step(run_dir) > at, process)
+    kill_everything(process)
+    assert saved_step(run_dir) < last, "the run had ended before it was killed"
+    output = finish(start(config, run_dir, "--resume"))
+    assert "Traceback" not in output
+    ours, theirs = final_weights(run_dir), final_weights(whole)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+    counts = [int(row["learner_steps"]) for row in rows(run_dir)]
+    assert counts == sorted(counts) and counts[-1] == last
+    assert rows(run_dir)[-1]["env_steps"] == rows(whole)[-1]["env_steps"]
 
 
 def test_weights_tell_actors_how_far_on_the_run_is(tmp_path: Path) -> None:

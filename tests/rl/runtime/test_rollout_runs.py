@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 import rl
+from envs.gym import WorldSpec, describe
+from rl import worlds
 from rl.config import Config, ConfigError, load_config
 from rl.evaluation.episodes import evaluate_episodes
 from rl.gym_agent import GymAgent
@@ -17,6 +19,7 @@ from rl.runtime.loop import LocalActors, run_lockstep
 from rl.runtime.metrics import read_metrics
 from rl.runtime.session import Session
 from rl.weights import load_agent, resolve
+from tests.rl.runtime.runs import final_weights, kill_on_the_way, write_config
 
 ROOT = Path(__file__).resolve().parents[3]
 QUIET = ["wandb.enabled=false", "evaluation.episodes=0"]
@@ -98,6 +101,43 @@ def test_a_killed_run_ends_with_the_same_weights(
     assert whole.keys() == resumed.keys()
     for tensor, value in whole.items():
         np.testing.assert_array_equal(value, resumed[tensor], err_msg=tensor)
+
+
+@pytest.mark.parametrize(("kind", "last"), [("ppo", 2000), ("impala", 400)])
+def test_so_it_does_after_sigkill_at_any_moment(kind: str, last: int, tmp_path: Path) -> None:
+    config = write_config(tmp_path / "small.yaml", kind, mode="sync", learner_steps=last, checkpoint_minutes=0.000001)
+    whole = train(load_config(config), tmp_path / "whole", serial=True)
+    killed = tmp_path / "killed"
+    kill_on_the_way(config, killed, last)
+    train(load_config(config), killed, resume=True, serial=True)
+    ours, theirs = final_weights(killed), final_weights(whole)
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)
+    clocks = [(row["learner_steps"], row["env_steps"]) for row in read_metrics(killed)]
+    assert clocks == sorted(clocks)
+    assert clocks[-1][1] == read_metrics(whole)[-1]["env_steps"]
+
+
+def test_rows_are_few_and_lack_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Any] = []
+
+    def counted(*of: Any) -> WorldSpec:
+        made.append(of)
+        return describe(*of)
+
+    monkeypatch.setattr(worlds, "describe", counted)
+    worlds._spec.cache_clear()
+    config = load_config(write_config(tmp_path / "small.yaml", "ppo", learner_steps=400))
+    stretches = 400 // 8  # of four epochs and two minibatches
+    rows = read_metrics(train(config, tmp_path / "run", serial=True))
+    learned = [row for row in rows if "learner/policy_loss" in row]
+    assert 0 < len(learned) < stretches / 2
+    assert learned[-1]["learner_steps"] == 400
+    assert learned[-1]["env_steps"] == pytest.approx(stretches * 16 * 4, rel=0.1)  # some steps only reset
+    # Every episode is in some row's mean: together they make up all that were finished.
+    counts = np.diff([0, *(row["games"] for row in learned)])
+    lengths = sum(c * row["rollout/length"] for c, row in zip(counts, learned, strict=True) if c)
+    assert 0.9 * learned[-1]["env_steps"] < lengths <= learned[-1]["env_steps"]
+    assert len(made) == 1  # the environment is asked once what it shows
 
 
 @pytest.mark.parametrize(
