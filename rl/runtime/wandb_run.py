@@ -42,7 +42,7 @@ class WandbRun:
     """
 
     def __init__(self, run_dir: Path, config: Config, run_id: str, resumed: bool):
-        sessions = len(list((run_dir / "wandb").glob(f"*run-*-{run_id}")))
+        sessions = len(list((run_dir / "wandb").glob(f"*run-*-{run_id}*")))
         self._step = SESSION_STEPS * sessions
         self._run: Any = None
         self.run_id = run_id

@@ -13,6 +13,8 @@ envs = gymnasium.vector.SyncVectorEnv(
     [lambda: gymnasium.wrappers.RecordEpisodeStatistics(gymnasium.make(s.env)) for _ in range(s.environments)],
     autoreset_mode=gymnasium.vector.AutoresetMode.SAME_STEP,
 )
+assert isinstance(envs.single_observation_space, gymnasium.spaces.Box)
+assert isinstance(envs.single_action_space, gymnasium.spaces.Discrete)
 inputs, actions_n = int(np.prod(envs.single_observation_space.shape)), int(envs.single_action_space.n)
 
 

@@ -195,7 +195,8 @@ assert log.wandb_run_id == {run_id!r}
     assert in_a_process(script, tmp_path) == ("", "")  # no WANDB_MODE and nobody logged in: offline again
 
     folders = sorted((tmp_path / "wandb").glob("offline-run-*"))
-    assert [f.name.split("-")[-1] for f in folders] == [run_id, run_id]  # `wandb sync` makes one run of these
+    # `wandb sync` makes one run of these. (A second one in the same second is called run_id-1.)
+    assert [f.name.split("-")[3] for f in folders] == [run_id, run_id]
     first, second = map(records, folders)
     run = next(r.run for r in first if r.WhichOneof("record_type") == "run")
     settings = {u.key: json.loads(u.value_json) for u in run.config.update}
