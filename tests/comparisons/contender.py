@@ -28,13 +28,18 @@ class Settings:
     seed: int
 
 
-def settings() -> Settings:
-    parser = argparse.ArgumentParser()
+def options() -> argparse.ArgumentParser:
+    """The options that every contender takes, one for each of ``Settings``."""
+    parser = argparse.ArgumentParser(add_help=False)
     for name, value in (("env", "CartPole-v1"), ("env-steps", 100_000), ("environments", 8), ("steps", 128),
                         ("minibatch", 256), ("epochs", 4), ("learning-rate", 1e-3), ("discount", 0.98),
                         ("gae-lambda", 0.95), ("seed", 0)):  # fmt: skip
         parser.add_argument(f"--{name}", type=type(value), default=value)
-    return Settings(**vars(parser.parse_args()))
+    return parser
+
+
+def settings() -> Settings:
+    return Settings(**vars(options().parse_args()))
 
 
 class Reporter:
