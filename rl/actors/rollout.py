@@ -16,6 +16,7 @@ from rl.acting import sample_numpy
 from rl.config import GymConfig
 from rl.nets.actor_critic import acting_network
 from rl.nets.loading import copy_weights
+from rl.nets.numpy_policy import NumpyPolicy, serves
 from rl.records import RolloutReport, Tensors, Unroll, Weights
 from rl.worlds import make_world
 
@@ -30,6 +31,7 @@ class RolloutWorker:
         self.config, self.seed, self.lanes = config, seed, environments
         self.world = make_world(config, environments, seed, measure=config.run.mode == "async")
         self.net = acting_network(config.net, self.world.spec, device)
+        self.policy = NumpyPolicy(self.net) if serves(self.net) else None
         self.version = -1
         self.stretches = 0  # played so far
         self._begin(self._seed_now())
@@ -92,12 +94,14 @@ class RolloutWorker:
         for t in range(steps):
             self._store(stored, first, t)
             mark = time.perf_counter()
-            parameters, value, self.memory = self.net.act(self.observations, self.memory, self.first)
+            if self.policy is not None:
+                parameters = self.policy(self.observations)
+            else:
+                parameters, values[t], self.memory = self.net.act(self.observations, self.memory, self.first)
             inside += time.perf_counter() - mark
             chosen, log_probs[t] = sample_numpy(spec, parameters, self.rng)
-            values[t] = value
-            if not np.isfinite(log_probs[t].sum() + values[t].sum()):  # before the environment is blamed for its answer
-                raise FloatingPointError(f"the network's outputs are not finite with weights version {self.version}")
+            if not np.isfinite(log_probs[t].sum()):  # before the environment is blamed for its answer
+                raise self._not_finite()
             actions.append(chosen)
             mark = time.perf_counter()
             step = self.world.step(chosen)
@@ -110,15 +114,21 @@ class RolloutWorker:
             )
             self.discounted = self.discounted * discount * ~self.first + step.rewards
             discounted[t] = self.discounted
-            if step.final is not None and len(step.final_lanes):
+            if step.final is not None and step.truncated.any():
                 final_values[t, step.final_lanes] = self._final_values(step)
             if len(step.episode_returns):
                 returns += step.episode_returns.tolist()
                 lengths += step.episode_lengths.tolist()
             self.observations, self.first = step.observations, step.first
         self._store(stored, first, steps)
-        # The value alone: the next stretch evaluates this step again, perhaps with newer weights.
-        _, values[steps], _ = self.net.act(self.observations, self.memory, self.first)
+        mark = time.perf_counter()
+        if self.policy is not None:
+            values = self.net.values(stored)
+        else:  # the value alone: the next stretch evaluates this step again, perhaps with newer weights
+            _, values[steps], _ = self.net.act(self.observations, self.memory, self.first)
+        inside += time.perf_counter() - mark
+        if not np.isfinite(values.sum()):
+            raise self._not_finite()
         unroll = Unroll(
             observations=stored,
             actions=np.stack(actions),
@@ -143,6 +153,9 @@ class RolloutWorker:
         for name, value in self.observations.items():
             stored[name][t] = value
         first[t] = self.first
+
+    def _not_finite(self) -> FloatingPointError:
+        return FloatingPointError(f"the network's outputs are not finite with weights version {self.version}")
 
     def _final_values(self, step: Step) -> np.ndarray:
         """Values of the last observations of episodes whose environments have begun anew already."""

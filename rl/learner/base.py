@@ -52,7 +52,12 @@ class Learner(Generic[Net]):
         self.precision = self._settled_precision(reproducible=config.run.mode == "sync")
         self.optimizer = make_optimizer(self.net, self.config)
         self.diagnostics = Diagnostics(self.net)
-        self.average = {name: tensor.detach().clone() for name, tensor in self.net.state_dict().items()}
+        # Kept, since walking through the modules costs as much as a small layer.
+        self._parameters, self._buffers = list(self.net.parameters()), list(self.net.buffers())
+        # Without averaging these are the network's own tensors.
+        self.average = dict(self.net.state_dict())
+        if self.config.ema:
+            self.average = {name: tensor.detach().clone() for name, tensor in self.average.items()}
         self.step = 0
         # Dropout draws from torch's global stream; seeded here and saved with the state.
         torch.manual_seed(config.seed + 1)
@@ -74,20 +79,19 @@ class Learner(Generic[Net]):
         if self.precision is None:
             self.precision = self._measure_precision(rows)
         self.optimizer.zero_grad(set_to_none=True)
-        buffers = list(self.net.buffers())
-        before = [buffer.clone() for buffer in buffers]  # batch norm moves its statistics in the forward pass
+        before = [buffer.clone() for buffer in self._buffers]  # batch norm moves its statistics in the forward pass
         if self.step % MEASURED_EVERY == 0:
             with self.diagnostics.watching() as found:
                 measures = self.forward_backward(self.net, rows, self.precision)
             measures |= found | self.diagnostics.gradient_norms()
         else:
             measures = self.forward_backward(self.net, rows, self.precision)
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), self.config.clip_norm)
+        norm = nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm)
         # One transfer for all numbers: each .item() on its own would wait for the device.
         numbers = torch.stack([*(m.detach().float() for m in measures.values()), norm.detach().float()]).tolist()
         named = dict(zip([*measures, "gradient_norm"], numbers))
         if not (math.isfinite(named["loss"]) and math.isfinite(named["gradient_norm"])):
-            for buffer, value in zip(buffers, before):
+            for buffer, value in zip(self._buffers, before):
                 buffer.copy_(value)
             told = ", ".join(f"{name} {value:.4g}" for name, value in named.items())
             wrong = " and ".join(name for name, value in named.items() if not math.isfinite(value) and name != "loss")
@@ -123,6 +127,8 @@ class Learner(Generic[Net]):
         return Weights(self.step, {name: tensor.cpu().numpy().copy() for name, tensor in self.average.items()})
 
     def _average(self) -> None:
+        if not self.config.ema:
+            return
         # The averaging horizon grows with the run: an average over 1/(1-ema) steps would begin as mostly noise.
         decay = min(self.config.ema, self.step / (self.step + 10.0))
         with torch.no_grad():
@@ -181,8 +187,9 @@ class Learner(Generic[Net]):
         """Restore what ``state_dict`` gave. The precision is not part of it: it belongs to the machine."""
         self.step = state["step"]
         self.net.load_state_dict(_below(tensors, "net."))
-        for name, value in _below(tensors, "average.").items():
-            self.average[name].copy_(value)
+        if self.config.ema:
+            for name, value in _below(tensors, "average.").items():
+                self.average[name].copy_(value)
         self._load_optimizer(_below(tensors, "optimizer."))
         torch.set_rng_state(torch.from_numpy(tensors["torch_rng"].copy()))
         if self.device.type == "cuda" and "cuda_rng" in tensors:

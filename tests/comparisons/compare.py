@@ -1,10 +1,10 @@
 """Trains one environment with several libraries in turn, at the same settings, and compares their speed.
 
-    python tests/comparisons/compare.py --rounds 3 fuseki_ppo.py=.venv/bin/python stable_baselines3_ppo.py=sb3/bin/python
+    python tests/comparisons/compare.py fuseki_ppo.py=.venv/bin/python stable_baselines3_ppo.py=sb3/bin/python
 
-Each contender is a script beside this file, with the interpreter that has its library; what a script needs stands at its
-top. Settings (``--env-steps`` and others, see ``--help``) go to all of them. A contender's clock starts when everything is
-imported and made. Speed is counted behind the first fifth of the steps; a round runs every contender
+Each contender is a script beside this file, with the interpreter that has its library; what a script needs stands at
+its top. Settings (``--env-steps`` and others, see ``--help``) go to all of them. A contender's clock starts when
+everything is imported and made. Speed is counted behind the first fifth of the steps; a round runs every contender
 once, so that what disturbs the machine meets all alike, and the table shows medians.
 """
 
