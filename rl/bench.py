@@ -18,12 +18,15 @@ import torch
 import envs
 from envs.game import ONGOING, STATUS, Game
 from envs.playout import count_moves, playout_rules
+from rl.actors.rollout import RolloutWorker
 from rl.actors.worker import SelfPlayWorker
-from rl.config import GameConfig
-from rl.learner import make_optimizer
+from rl.config import Config, GameConfig, GymConfig
+from rl.learner import RolloutLearner, make_optimizer
 from rl.records import Evaluation, GameRecord
 from rl.search import Search
 from rl.trainers.games import GameTrainer
+from rl.trainers.rollouts import RolloutTrainer
+from rl.worlds import make_world
 
 ROUNDS = 7
 SECONDS = 1.5  # of each measurement
@@ -31,12 +34,21 @@ SEARCH_LANES = 128
 GAMES_A_CALL = 1000
 
 
-def run(kind: str, config: GameConfig) -> dict[str, Any]:
-    """One benchmark, named in BENCHES. Keys: value, unit, ceiling, share and what explains it."""
+def named(kind: str, config: Config) -> Callable[[Any], dict[str, Any]]:
+    """The benchmark of this name. Raises ValueError, in one sentence, when it does not measure what is configured."""
+    benches: dict[str, Any] = GYM_BENCHES if isinstance(config, GymConfig) else BENCHES
+    if kind not in benches:
+        raise ValueError(f"fuseki bench {kind} does not measure {config.env}: choose one of {', '.join(benches)}")
+    return benches[kind]
+
+
+def run(kind: str, config: Config) -> dict[str, Any]:
+    """One benchmark. Keys: value, unit, ceiling, share and what explains it. Raises ValueError as ``named`` does."""
+    bench = named(kind, config)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as in an actor: throughput comes from many of them
     try:
-        return {"bench": kind, "env": config.env} | BENCHES[kind](config)
+        return {"bench": kind, "env": config.env} | bench(config)
     finally:
         torch.set_num_threads(threads)
 
@@ -105,6 +117,90 @@ def learner(config: GameConfig) -> dict[str, Any]:
         return steps * size / spent
 
     return _compare(train, bare, "rows/s") | {"batch_size": size, "precision": precision}
+
+
+def rollout(config: GymConfig) -> dict[str, Any]:
+    """Environment steps/s of acting; the ceiling takes a bare vector environment's step and a bare forward pass.
+
+    Both are what a user would write: random actions into the environment's ``step``, and the module called on a batch
+    of observations that lies ready, one after the other.
+    """
+    lanes = config.rollout.environments
+    worker = RolloutWorker(config, config.seed, lanes)
+    worker.use(RolloutLearner(worker.world.spec, config).weights())
+    worker.play()
+    pinned = config.rollout.model_copy(update={"vectorization": worker.world.vectorization})
+    world = make_world(config.model_copy(update={"rollout": pinned}), lanes, config.seed, measure=False)
+    net, state = worker.net, worker.net.initial_state(lanes)
+    device = net.value.weight.device
+    inputs = {name: torch.from_numpy(part)[None].to(device) for name, part in world.reset().items()}
+    first = torch.zeros((1, lanes), dtype=torch.bool, device=device)
+
+    def act() -> float:
+        steps, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < SECONDS:
+            steps += worker.play().env_steps
+        return steps / spent
+
+    @torch.inference_mode()
+    def forward() -> float:
+        calls, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < SECONDS / 2:
+            net(inputs, state, first)
+            calls += 1
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+        return calls * lanes / spent
+
+    def bare() -> float:
+        return 1 / (1 / world.bare_speed(SECONDS / 2) + 1 / forward())
+
+    try:
+        found = _compare(act, bare, "steps/s")
+    finally:
+        worker.close()
+        world.close()
+    return found | {"environments": lanes, "vectorization": world.vectorization}
+
+
+def rollout_learner(config: GymConfig) -> dict[str, Any]:
+    """Rows/s of training on rollouts, epochs and all; the ceiling is forward, backward and step on one minibatch."""
+    config = config.model_copy(
+        update={"run": config.run.model_copy(update={"learner_steps": None, "env_steps": 2**62, "minutes": None})}
+    )
+    worker = RolloutWorker(config, config.seed, config.rollout.environments)
+    trainer = RolloutTrainer(config)
+    worker.use(trainer.weights(0.0))
+    unrolls = worker.play().take()
+    worker.close()
+    trainer.add(unrolls)
+    trainer.train(trainer.steps_allowed(), 0.0)  # what is measured or allocated once
+    part = trainer.learner
+    rows = next(trainer.batches(unrolls))
+    precision = part.precision or "float32"
+    net = copy.deepcopy(part.net)
+    optimizer = make_optimizer(net, config.learner)
+    size = rows["first"].numel()
+
+    def bare() -> float:
+        steps, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < SECONDS:
+            optimizer.zero_grad(set_to_none=True)
+            part.forward_backward(net, rows, precision)
+            optimizer.step()
+            steps += 1
+            if part.device.type == "cuda":
+                torch.cuda.synchronize()
+        return steps * size / spent
+
+    def train() -> float:
+        steps, start = part.step, time.perf_counter()
+        while (spent := time.perf_counter() - start) < SECONDS:
+            trainer.add(unrolls)
+            trainer.train(trainer.steps_allowed(), 0.5)
+        return (part.step - steps) * size / spent
+
+    return _compare(train, bare, "rows/s") | {"minibatch": size, "precision": precision}
 
 
 def search(config: GameConfig) -> dict[str, Any]:
@@ -192,6 +288,7 @@ BENCHES: dict[str, Callable[[GameConfig], dict[str, Any]]] = {
     "rules": rules,
     "broadcast": broadcast,
 }
+GYM_BENCHES: dict[str, Callable[[GymConfig], dict[str, Any]]] = {"rollout": rollout, "learner": rollout_learner}
 
 
 def _compare(part: Callable[[], float], ceiling: Callable[[], float], unit: str) -> dict[str, Any]:

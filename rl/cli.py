@@ -318,35 +318,44 @@ class BenchKind(enum.StrEnum):
     broadcast = "broadcast"
     search = "search"
     rules = "rules"
+    rollout = "rollout"
 
 
 @app.command()
 def bench(
     kind: BenchKind,
-    config: Annotated[Path | None, typer.Argument(metavar="[CONFIG.yaml]", help="Default: connect_four's.")] = None,
+    config: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG.yaml]", help="Default: Connect Four or CartPole.")
+    ] = None,
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value]...")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure throughput against what this machine can do at best."""
-    from rl.config import GameConfig, load_config, parse_config
+    from rl.config import load_config, parse_config
 
     with user_input():
         if config is None:
-            resolved = parse_config(BENCH_CONFIG, "the benchmark's default")
+            default = ROLLOUT_BENCH_CONFIG if kind == BenchKind.rollout else BENCH_CONFIG
+            resolved = parse_config(default, "the benchmark's default")
         else:
             resolved = load_config(config, overrides or [])
-        if not isinstance(resolved, GameConfig):
-            raise WrongInput(f"bench {kind.value} measures board games; {resolved.env} is none")
-        import envs
-
-        envs.make(resolved.env, **resolved.env_options)
     from rl import bench as benchmarks
+    from rl.runtime.kinds import shapes
 
+    with user_input():
+        benchmarks.named(kind.value, resolved)
+        shapes(resolved)  # the environment exists
     with while_running():
         result = benchmarks.run(kind.value, resolved)
     show(result, as_json)
 
 
+ROLLOUT_BENCH_CONFIG: dict[str, Any] = {
+    "env": "CartPole-v1",
+    "algorithm": {"kind": "ppo"},
+    "net": {"encoder": {"kind": "mlp", "width": 64, "residual": False, "normalisation": "none", "activation": "tanh"}},
+    "run": {"env_steps": 1_000_000},
+}
 BENCH_CONFIG: dict[str, Any] = {
     "env": "connect_four",
     "net": {"encoder": {"kind": "resnet"}},

@@ -230,6 +230,11 @@ class World:
         """[B, *agent_shape] in the agent's representation; see :meth:`ActionSpec.random`."""
         return self.spec.action.random(self.count, rng)
 
+    def bare_speed(self, seconds: float) -> float:
+        """Environment steps/s of the vector environment alone, under random actions; ends what is under way."""
+        self._running = False
+        return measure(self._engine, self.spec.action, seconds)
+
     def close(self) -> None:
         """End worker processes and free what the environments hold. May be called again."""
         self._engine.close()

@@ -80,7 +80,7 @@ class RolloutTrainer:
         measures = []
         rows = 0
         limit = self.config.run.learner_steps or 2**31
-        for batch in self._batches(unrolls):
+        for batch in self.batches(unrolls):
             if self.learner.step >= limit:
                 break
             measures.append(self.learner.step_on(batch, progress))
@@ -95,7 +95,7 @@ class RolloutTrainer:
         lags = {"learner/lag_mean": float(lag.mean()), "learner/lag_max": float(lag.max())}
         return means | lags | {"learner/rows_per_second": rows / seconds}
 
-    def _batches(self, unrolls: list[Unroll]) -> Iterator[Rows]:
+    def batches(self, unrolls: list[Unroll]) -> Iterator[Rows]:
         """The rows of each update, time-major."""
         joined = _join(unrolls)
         self._observe(joined)

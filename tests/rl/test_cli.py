@@ -79,6 +79,7 @@ def as_json(result: Result) -> dict[str, Any]:
         (["analyse", "nobody", "--simulations", "-1"], "--simulations"),
         (["analyse", "nobody", "--simulations", "many"], "--simulations"),
         (["bench", "everything"], "selfplay"),
+        (["bench", "rollout", str(ROOT / "configs" / "tic_tac_toe.yaml")], "does not measure tic_tac_toe"),
         (["train"], "CONFIG.yaml"),
         (["train", "x.yaml", "--nonsense"], "--nonsense"),
         (["export", "nobody", "--format", "pickle", "--out", "x"], "pickle"),
