@@ -68,6 +68,8 @@ def as_json(result: Result) -> dict[str, Any]:
     return answer
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
 # What is wrong with the input, each in one sentence
 
 
