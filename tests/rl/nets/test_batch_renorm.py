@@ -94,7 +94,6 @@ def first_and_later(algorithm: str) -> tuple[list[float], list[float]]:
     trainer = RolloutTrainer(config, "cpu")
     with torch.no_grad():
         trainer.learner.net.policy.weight.mul_(100)  # else the policy would be even, whatever lies below
-        trainer.learner.average["policy.weight"].mul_(100)
     worker = RolloutWorker(config, 1, 8, "cpu")
     measured: list[dict[str, float]] = []
     step_on = trainer.learner.step_on
