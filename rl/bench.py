@@ -21,7 +21,8 @@ from envs.playout import count_moves, playout_rules
 from rl.actors.rollout import RolloutWorker
 from rl.actors.worker import SelfPlayWorker
 from rl.config import Config, GameConfig, GymConfig
-from rl.learner import RolloutLearner, make_optimizer
+from rl.learner import Learner, RolloutLearner, make_optimizer
+from rl.learner.base import Rows
 from rl.records import Evaluation, GameRecord
 from rl.search import Search
 from rl.trainers.games import GameTrainer
@@ -92,22 +93,7 @@ def learner(config: GameConfig) -> dict[str, Any]:
         trainer.add([_random_game(trainer.game, rng)])
     trainer.train(2, 0.0)  # what is measured or allocated once
     batch = trainer.window.sample(size)
-    part = trainer.learner
-    net = copy.deepcopy(part.net)
-    optimizer = make_optimizer(net, config.learner)
-    rows = part.rows(batch)
-    precision = part.precision or "float32"
-
-    def bare() -> float:
-        steps, start = 0, time.perf_counter()
-        while (spent := time.perf_counter() - start) < SECONDS:
-            optimizer.zero_grad(set_to_none=True)
-            part.forward_backward(net, rows, precision)
-            optimizer.step()
-            steps += 1
-            if part.device.type == "cuda":
-                torch.cuda.synchronize()
-        return steps * size / spent
+    rows = trainer.learner.rows(batch)
 
     def train() -> float:
         steps, start = 0, time.perf_counter()
@@ -116,7 +102,8 @@ def learner(config: GameConfig) -> dict[str, Any]:
             steps += 1
         return steps * size / spent
 
-    return _compare(train, bare, "rows/s") | {"batch_size": size, "precision": precision}
+    found = _compare(train, lambda: _bare_updates(trainer.learner, rows, size), "rows/s")
+    return found | {"batch_size": size, "precision": trainer.learner.precision}
 
 
 def rollout(config: GymConfig) -> dict[str, Any]:
@@ -177,21 +164,7 @@ def rollout_learner(config: GymConfig) -> dict[str, Any]:
     trainer.train(trainer.steps_allowed(), 0.0)  # what is measured or allocated once
     part = trainer.learner
     rows = next(trainer.batches(unrolls))
-    precision = part.precision or "float32"
-    net = copy.deepcopy(part.net)
-    optimizer = make_optimizer(net, config.learner)
     size = rows["first"].numel()
-
-    def bare() -> float:
-        steps, start = 0, time.perf_counter()
-        while (spent := time.perf_counter() - start) < SECONDS:
-            optimizer.zero_grad(set_to_none=True)
-            part.forward_backward(net, rows, precision)
-            optimizer.step()
-            steps += 1
-            if part.device.type == "cuda":
-                torch.cuda.synchronize()
-        return steps * size / spent
 
     def train() -> float:
         steps, start = part.step, time.perf_counter()
@@ -200,7 +173,8 @@ def rollout_learner(config: GymConfig) -> dict[str, Any]:
             trainer.train(trainer.steps_allowed(), 0.5)
         return (part.step - steps) * size / spent
 
-    return _compare(train, bare, "rows/s") | {"minibatch": size, "precision": precision}
+    found = _compare(train, lambda: _bare_updates(part, rows, size), "rows/s")
+    return found | {"minibatch": size, "precision": part.precision}
 
 
 def search(config: GameConfig) -> dict[str, Any]:
@@ -310,6 +284,21 @@ def _compare(part: Callable[[], float], ceiling: Callable[[], float], unit: str)
         "share_high": round(max(shares), 4),
         "rounds": ROUNDS,
     }
+
+
+def _bare_updates(learner: Learner, rows: Rows, size: int) -> float:
+    """Rows/s of forward, backward and optimiser step alone, on ``size`` rows that stay where they are."""
+    net = copy.deepcopy(learner.net)
+    optimizer = make_optimizer(net, learner.config)
+    steps, start = 0, time.perf_counter()
+    while (spent := time.perf_counter() - start) < SECONDS:
+        optimizer.zero_grad(set_to_none=True)
+        learner.forward_backward(net, rows, learner.precision or "float32")
+        optimizer.step()
+        steps += 1
+        if learner.device.type == "cuda":
+            torch.cuda.synchronize()
+    return steps * size / spent
 
 
 def _random_game(game: Game, rng: np.random.Generator) -> GameRecord:
