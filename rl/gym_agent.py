@@ -9,7 +9,6 @@ from rl.records import Weights
 from rl.weights import AgentError
 
 if TYPE_CHECKING:
-    from envs.gym import WorldSpec
     from rl.nets.actor_critic import ActorCritic
 
 
@@ -20,30 +19,24 @@ class GymAgent:
         self, name: str, weights: Weights, config: GymConfig, info: dict[str, Any], device: str = "auto"
     ) -> None:
         self.name, self.weights, self.config, self.info, self.device = name, weights, config, info, device
-        self._spec: WorldSpec | None = None
         self._net: ActorCritic | None = None
 
-    def spec(self) -> WorldSpec:
-        """The environment's observations and actions. Raises AgentError when it cannot be made here."""
-        if self._spec is None:
+    def network(self) -> ActorCritic:
+        """The network with these weights, in evaluation mode.
+
+        Raises AgentError when they do not fit it, or when the environment cannot be made here.
+        """
+        if self._net is None:
             from envs.gym import UnknownWorld
+            from rl.nets.actor_critic import acting_network
+            from rl.nets.loading import copy_weights
             from rl.worlds import spec_of
 
             try:
-                self._spec = spec_of(self.config)
-            except UnknownWorld as error:
-                raise AgentError(f"agent {self.name!r}: {error}") from error
-        return self._spec
-
-    def network(self) -> ActorCritic:
-        """The network with these weights, in evaluation mode. Raises AgentError when they do not fit it."""
-        if self._net is None:
-            from rl.nets.actor_critic import acting_network
-            from rl.nets.loading import copy_weights
-
-            try:
-                net = acting_network(self.config.net, self.spec(), self.device)
+                net = acting_network(self.config.net, spec_of(self.config), self.device)
                 copy_weights(self.weights, net.state_dict())
+            except UnknownWorld as error:  # which names the environment itself
+                raise AgentError(f"agent {self.name!r}: {error}") from error
             except ValueError as error:
                 raise AgentError(f"agent {self.name!r} ({self.config.env}): {error}") from error
             self._net = net

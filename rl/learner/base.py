@@ -108,7 +108,7 @@ class Learner(Generic[Net]):
     def _shrink(self, rate: float) -> None:
         """Soft-threshold matrices and kernels by rate · l1: see ``LearnerConfig.l1``."""
         if self.config.l1:
-            for parameter in self.net.parameters():
+            for parameter in self._parameters:
                 if parameter.requires_grad and parameter.ndim > 1:
                     parameter.copy_(nn.functional.softshrink(parameter, rate * self.config.l1))
 

@@ -23,10 +23,9 @@ evaluation: {{episodes: 0}}
 run: {{env_steps: {s.env_steps}}}
 wandb: {{enabled: false}}
 """)
-fuseki = [str(Path(sys.executable).with_name("fuseki"))]
-mode = ["--serial"] if "--ray" not in sys.argv else []
-subprocess.run([*fuseki, "train", str(folder / "config.yaml"), "--run-dir", str(folder / "run"), *mode], check=True,
-               stdout=subprocess.DEVNULL)  # fmt: skip
+fuseki = str(Path(sys.executable).with_name("fuseki"))
+command = [fuseki, "train", str(folder / "config.yaml"), "--run-dir", str(folder / "run"), "--serial"]
+subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 for line in (folder / "run" / "metrics.jsonl").read_text().splitlines():
     row = json.loads(line)
     if "env_steps" in row:
