@@ -41,7 +41,7 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, serial: 
     with session:
         try:
             if serial:
-                run_lockstep(session, LocalActors(config))
+                run_lockstep(session, LocalActors(config, session.clock.env_steps))
             else:
                 _on_ray(session)
         except WorldError as error:  # before there was anything to save
@@ -60,7 +60,8 @@ def _on_ray(session: Session) -> None:
     session.progress.note("starting Ray")
     with cluster():
         if session.config.run.mode == "sync":
-            run_lockstep(session, RayActors(session.config, plan(session.config, ray.cluster_resources())))
+            placed = plan(session.config, ray.cluster_resources())
+            run_lockstep(session, RayActors(session.config, placed, session.clock.env_steps))
         else:
             run_async(session)
 

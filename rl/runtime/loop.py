@@ -46,8 +46,9 @@ class Actors(Protocol):
 class LocalActors:
     """One actor, in this process."""
 
-    def __init__(self, config: Config):
-        self.worker = make_worker(config, actor_seed(config.seed, 0), 1)
+    def __init__(self, config: Config, begun: int = 0):
+        """``begun``: see ``actor_seed``."""
+        self.worker = make_worker(config, actor_seed(config.seed, 0, begun), 1)
 
     def __len__(self) -> int:
         return 1

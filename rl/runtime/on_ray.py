@@ -117,6 +117,7 @@ class Driver:
         self.deaths = [0] * self.plan.actors  # of each actor since it last finished a stretch
         self.restarts: list[float] = []  # times of all restarts
         self.handed = [0] * self.plan.actors  # stretches that each actor was given
+        self.begun = session.clock.env_steps
         self.trained = 0  # calls of the learner that trained
         self.learner = self._new_learner(session.restored_from)
         self.actors = [self._new_actor(i) for i in range(self.plan.actors)]
@@ -129,7 +130,7 @@ class Driver:
         return RayLearner.options(num_cpus=0, num_gpus=gpus).remote(self.config, self.plan.learner_threads, checkpoint)
 
     def _new_actor(self, index: int) -> Any:
-        seed = actor_seed(self.config.seed, index, self.lives[index] + 1000 * bool(self.session.restored))
+        seed = actor_seed(self.config.seed, index, self.begun, self.lives[index])
         cores = 1 if self.plan.actors <= ray.cluster_resources().get("CPU", 1) else 0
         return RayActor.options(num_cpus=cores, num_gpus=self.plan.actor_gpus).remote(
             self.config, seed, self.plan.actors

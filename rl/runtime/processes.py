@@ -162,8 +162,9 @@ RayExaminer: Any = ray.remote(ExaminerProcess)
 class RayActors:
     """Several actors in lock step, for ``loop.run_lockstep``."""
 
-    def __init__(self, config: Config, placed: Plan):
-        self.config, self.placed = config, placed
+    def __init__(self, config: Config, placed: Plan, begun: int = 0):
+        """``begun``: see ``actor_seed``."""
+        self.config, self.placed, self.begun = config, placed, begun
         self.actors: list[Any] = []
         self.replace()
 
@@ -173,7 +174,7 @@ class RayActors:
             ray.kill(actor)
         self.actors = [
             RayActor.options(num_gpus=self.placed.actor_gpus).remote(
-                self.config, actor_seed(self.config.seed, i), self.placed.actors
+                self.config, actor_seed(self.config.seed, i, self.begun), self.placed.actors
             )
             for i in range(self.placed.actors)
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 
 import numpy as np
 import pytest
@@ -94,6 +95,9 @@ def test_a_restored_actor_goes_on_as_if_never_interrupted() -> None:
 
 
 def test_every_actor_in_every_life_has_a_seed_of_its_own() -> None:
-    seeds = [actor_seed(root, index, life) for root in range(5) for index in range(20) for life in range(5)]
-    assert len(set(seeds)) == 500
-    assert actor_seed(3, 4, 1) == actor_seed(3, 4, 1)
+    seeds = [
+        actor_seed(root, index, begun, life)
+        for root, index, begun, life in product(range(3), range(8), (0, 1, 77, 100_000), range(5))
+    ]
+    assert len(set(seeds)) == 3 * 8 * 4 * 5
+    assert actor_seed(3, 4, 1, 2) == actor_seed(3, 4, 1, 2)
