@@ -73,6 +73,7 @@ class SelfPlayReport:
     seconds: float  # wall time of the stretch
     evaluator_seconds: float  # the part of it spent inside the evaluator
     simulations: int  # budget of a full search now
+    format: str = ""  # number format of the evaluator, where it has one
 
     @property
     def env_steps(self) -> int:

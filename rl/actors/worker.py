@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import envs
 from rl.actors.selfplay import SelfPlay
@@ -48,7 +49,8 @@ class SelfPlayWorker:
         assert self.evaluator is not None, "use(weights) first"
         assert self.selfplay is not None, "use(weights) first"
         total = 2**62 if moves is None else moves * self.selfplay.games
-        return self.selfplay.play(self.evaluator, total, seconds)
+        report = self.selfplay.play(self.evaluator, total, seconds)
+        return replace(report, format=self.evaluator.format)
 
     def _size(self, weights: Weights, games: int | None) -> tuple[Evaluator, int]:
         """An evaluator with the weights, and the number of games at once (measured where it is not given)."""

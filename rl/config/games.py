@@ -95,7 +95,8 @@ class GameLearnerConfig(LearnerConfig):
 class InferenceConfig(Section):
     format: str = "auto"  # measured at start; or a format's name, as logged, to pin it
     compile: bool = False  # also try torch.compile: costs half a minute at start, pays for long runs
-    tolerance: Annotated[float, Field(gt=0)] = 0.03  # largest accepted gap to float32 in any probability or in wdl
+    # Accepted gap to float32: the largest in any probability or in wdl, on average over positions
+    tolerance: Annotated[float, Field(gt=0)] = 0.01
 
 
 class MatchEvaluationConfig(EvaluationConfig):

@@ -82,6 +82,7 @@ class Session:
         self._stretch = Stretch()
         self._busy = 0.0
         self._latest: dict[str, float] = {}
+        self._formats: set[str] = set()  # that actors have reported
 
     def _check_same_run(self, in_flight: bool) -> None:
         path = self.run_dir / "config.yaml"
@@ -147,6 +148,11 @@ class Session:
         self.clock.env_steps += report.env_steps
         self.clock.evaluations += report.evaluations
         self._stretch.add(report)
+        # A slower one than last time is the first thing to look at when a run is slow.
+        number_format = getattr(report, "format", "")
+        if number_format and number_format not in self._formats:
+            self._formats.add(number_format)
+            self.progress.note(f"self-play evaluates positions in {number_format}")
 
     def finished(self, summary: dict[str, float]) -> None:
         """Count finished games or episodes, given as ``summarise`` gave them."""
