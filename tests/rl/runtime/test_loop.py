@@ -69,7 +69,7 @@ def test_so_does_a_run_with_all_that_teaches_more_from_the_same_games(config: Pa
     budgets = [row["selfplay/simulations"] for row in read_metrics(whole) if "selfplay/simulations" in row]
     assert budgets == sorted(budgets)
     assert (budgets[0], budgets[-1]) == (2, 8) and len(set(budgets)) > 4
-    assert "learner/short_term_value_loss" in read_metrics(whole)[-2]
+    assert any("learner/short_term_value_loss" in row for row in read_metrics(whole))
 
 
 def test_getting_ready_uses_none_of_the_budget(config: Path, tmp_path: Path) -> None:
