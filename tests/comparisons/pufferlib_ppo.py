@@ -29,7 +29,7 @@ class Episodes(gymnasium.Wrapper):
 
     def step(self, action):
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self.total += reward
+        self.total += float(reward)
         if terminated or truncated:
             reporter.episode(self.total)
         return observation, reward, terminated, truncated, info
