@@ -8,7 +8,7 @@ import gymnasium
 from gymnasium import spaces
 
 
-class Recall(gymnasium.Env[int, int]):
+class Recall(gymnasium.Env):
     """The T-maze of Bakker (2002) without the walking: what was shown first decides what is right at the end.
 
     The first observation is one of ``choices`` cues, drawn uniformly. ``delay`` observations follow that are drawn from

@@ -91,7 +91,7 @@ class RecurrentConfig(Section):
     @model_validator(mode="after")
     def _has_gates(self) -> RecurrentConfig:
         if self.timescale is not None and self.kind == "rnn":
-            raise ValueError("timescale sets how gates begin, and a plain rnn has none: take lstm or gru, or leave it out")
+            raise ValueError("timescale sets how gates begin, and a plain rnn has none: leave it out, or take gru")
         return self
 
 

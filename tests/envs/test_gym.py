@@ -783,6 +783,24 @@ def test_a_memory_task_of_popgym() -> None:
     assert steps[-1].terminated.all() and steps[-1].episode_returns == pytest.approx([1.0, 1.0])
 
 
+def test_without_memory_repeat_first_pays_minus_a_half() -> None:
+    """What configs/memory_repeat_first_ppo.yaml says of answers that follow from what is seen now: -0.499 at best."""
+    pytest.importorskip("popgym")
+    earned = np.zeros((4, 4))  # by suit seen and suit answered
+    with World("popgym-RepeatFirstEasy-v0", 400, vectorization="sync", seed=0) as world:
+        seen = world.reset()["observation"][:, 0]
+        firsts = seen
+        for _ in range(51):
+            for answer in range(4):
+                np.add.at(earned[:, answer], seen, np.where(firsts == answer, 1, -1) / 51 / 400)
+            seen = world.step(seen).observations["observation"][:, 0]
+    # The suit seen: right once at the start, then with probability 12/51, since one card of that suit is gone.
+    exact = (1 + 50 * (2 * 12 / 51 - 1)) / 51
+    assert exact == pytest.approx(-0.4994, abs=1e-4)
+    assert np.trace(earned) == pytest.approx(exact, abs=0.02)
+    assert earned.max(1).sum() < -0.45  # the best of 256 in hindsight, and so above what it is worth
+
+
 def test_minatar_and_minigrid() -> None:
     for env_id, package, kept in (
         ("MinAtar/Breakout-v1", "minatar", []),

@@ -11,7 +11,8 @@ from envs.gym.recall import Recall
 
 def episode(env: Recall, answers: list[int]) -> tuple[list[int], list[float]]:
     observation, _ = env.reset()
-    seen, rewards, ended = [observation], [], False
+    seen, ended = [observation], False
+    rewards: list[float] = []
     while not ended:
         observation, reward, ended, truncated, _ = env.step(answers[len(rewards) % len(answers)])
         assert not truncated

@@ -228,7 +228,7 @@ def test_gates_that_begin_open_carry_gradients_over_the_delay(kind: str) -> None
 
 @pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_units_begin_with_all_timescales_up_to_the_given_one(kind: str) -> None:
-    cells = RecurrentCore(RecurrentConfig(kind=kind, width=500, layers=2, timescale=100), 3).cells
+    cells = RecurrentCore(RecurrentConfig(kind=kind, width=500, layers=2, timescale=100), 3).cells  # type: ignore[arg-type]
     for layer in (0, 1):
         gates = (getattr(cells, f"bias_ih_l{layer}") + getattr(cells, f"bias_hh_l{layer}")).view(-1, 500)
         steps = 1 + gates[1].exp()  # a unit keeps sigmoid(bias) of its memory at a step
