@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 from gymnasium import spaces
@@ -18,8 +18,6 @@ class Recall(gymnasium.Env):
     Without memory the answer can depend on nothing but the question, which says nothing of the cue: whatever the
     policy, it is right in 1/``choices`` of the episodes, no more and no less.
     """
-
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": []}
 
     def __init__(self, delay: int = 10, choices: int = 4) -> None:
         if delay < 0 or choices < 2:
