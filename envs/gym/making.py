@@ -28,6 +28,7 @@ PROVIDERS = (
     (re.compile(r"ALE/.*|\w+NoFrameskip-v\d+"), "ale_py", None, "atari"),
     (re.compile(r"MinAtar/.*"), "minatar.gym", "register_envs", "minatar"),
     (re.compile(r"(MiniGrid|BabyAI)-.*"), "minigrid", None, "minigrid"),
+    (re.compile(r"popgym-.*"), "popgym", None, "memory"),
     (re.compile(r"fuseki/.*"), "envs.versus", None, ""),
 )
 # Where Gymnasium's own environments need more than Gymnasium: (part of the entry point, extra of ours)

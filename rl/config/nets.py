@@ -83,6 +83,16 @@ class RecurrentConfig(Section):
     kind: Literal["rnn", "lstm", "gru"]
     width: Positive = 128
     layers: Positive = 1
+    # Gates begin so that units forget over 1 to so many steps (chrono initialisation, Tallec and Ollivier 2018): about
+    # the longest delay that has to be bridged. Null: an LSTM's forget gates begin at bias 1 (Gers et al. 2000), all
+    # other biases at 0.
+    timescale: Annotated[int, Field(ge=2)] | None = None
+
+    @model_validator(mode="after")
+    def _has_gates(self) -> RecurrentConfig:
+        if self.timescale is not None and self.kind == "rnn":
+            raise ValueError("timescale sets how gates begin, and a plain rnn has none: leave it out, or take gru")
+        return self
 
 
 class WindowConfig(Section):

@@ -18,6 +18,7 @@ from torch import nn
 
 from rl.config import Config, LearnerConfig
 from rl.learner.diagnostics import MEASURED_EVERY, Diagnostics
+from rl.learner.memory import keep_freed_memory
 from rl.nets.freezing import freeze
 from rl.nets.loading import Transfer, device_of, take_over
 from rl.records import Tensors, Weights
@@ -39,6 +40,7 @@ class Learner(Generic[Net]):
 
         Raises rl.config.ConfigError when learner.freeze does not fit the network.
         """
+        keep_freed_memory()
         self.config, self.device = config.learner, device_of(device)
         # A generator of its own would not reach nn.Module initialisers; fork so that nobody else's stream moves.
         with torch.random.fork_rng(devices=[]):

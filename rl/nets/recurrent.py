@@ -29,6 +29,26 @@ class RecurrentCore(nn.Module):
                     nn.init.orthogonal_(gate.data)
             else:
                 nn.init.zeros_(parameter)
+        self._open_gates(config.timescale)
+
+    def _open_gates(self, timescale: int | None) -> None:
+        """Let memory last from the start: a gate that begins at bias 0 halves it, and its gradient, at every step.
+
+        A unit that keeps the share sigmoid(b) of its memory forgets over 1 + exp(b) steps. torch adds up two biases,
+        "ih" and "hh"; those of "hh" stay 0. Its GRU keeps sigmoid(update gate), so that both kinds open by +b.
+        """
+        if isinstance(self.cells, nn.RNN):
+            return
+        lstm, width = isinstance(self.cells, nn.LSTM), self.width
+        for layer in range(self.layers):
+            bias: torch.Tensor = getattr(self.cells, f"bias_ih_l{layer}").data
+            kept = bias[width : 2 * width]  # second of input, forget, cell, output; of reset, update, new
+            if timescale is not None:
+                kept.copy_(torch.empty(width).uniform_(1, timescale - 1).log())
+                if lstm:
+                    bias[:width] = -kept  # what is kept for long is written rarely
+            elif lstm:
+                kept.fill_(1.0)
 
     def initial_state(self, batch: int) -> State:
         """What is remembered before an episode's first step: zeros."""

@@ -702,6 +702,7 @@ def test_wrong_counts_and_vectorizations() -> None:
         ("ALE/Pong-v5", "ale_py", "atari"),
         ("MinAtar/Breakout-v1", "minatar", "minatar"),
         ("MiniGrid-Empty-5x5-v0", "minigrid", "minigrid"),
+        ("popgym-RepeatFirstEasy-v0", "popgym", "memory"),
         ("LunarLander-v3", "Box2D", "box2d"),
         ("Ant-v5", "mujoco", "mujoco"),
     ],
@@ -771,6 +772,33 @@ def test_atari_in_native_code_is_what_the_wrappers_give() -> None:
     assert ends and ends == [length for step in single[1] for length in step.episode_lengths]
     with World("ALE/Breakout-v5", 1, options=ATARI, wrappers=PREPARED[:1]) as world:
         assert "AtariPreprocessing and Frame" in world.passed_over["vector_entry_point"]
+
+
+def test_a_memory_task_of_popgym() -> None:
+    pytest.importorskip("popgym")
+    with World("popgym-RepeatFirstEasy-v0", 2, vectorization="sync", seed=3) as world:
+        assert world.spec.observation == (Part("observation", "categories", (1,), "int64", (4,)),)
+        shown = world.reset()["observation"][:, 0]
+        steps = [world.step(shown) for _ in range(51)]  # the suit of the first card is the right answer throughout
+    assert steps[-1].terminated.all() and steps[-1].episode_returns == pytest.approx([1.0, 1.0])
+
+
+def test_without_memory_repeat_first_pays_minus_a_half() -> None:
+    """What configs/memory_repeat_first_ppo.yaml says of answers that follow from what is seen now: -0.499 at best."""
+    pytest.importorskip("popgym")
+    earned = np.zeros((4, 4))  # by suit seen and suit answered
+    with World("popgym-RepeatFirstEasy-v0", 400, vectorization="sync", seed=0) as world:
+        seen = world.reset()["observation"][:, 0]
+        firsts = seen
+        for _ in range(51):
+            for answer in range(4):
+                np.add.at(earned[:, answer], seen, np.where(firsts == answer, 1, -1) / 51 / 400)
+            seen = world.step(seen).observations["observation"][:, 0]
+    # The suit seen: right once at the start, then with probability 12/51, since one card of that suit is gone.
+    exact = (1 + 50 * (2 * 12 / 51 - 1)) / 51
+    assert exact == pytest.approx(-0.4994, abs=1e-4)
+    assert np.trace(earned) == pytest.approx(exact, abs=0.02)
+    assert earned.max(1).sum() < -0.45  # the best of 256 in hindsight, and so above what it is worth
 
 
 def test_minatar_and_minigrid() -> None:

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from envs.gym import ActionSpec, Part, WorldSpec
-from rl.config import ActorCriticConfig
+from rl.config import ActorCriticConfig, RecurrentConfig
 from rl.distributions import parameter_count
 from rl.nets.actor_critic import ActorCritic, Normaliser, build_actor_critic
+from rl.nets.recurrent import RecurrentCore
 
 MLP = {"kind": "mlp", "width": 16, "depth": 2, "residual": False, "normalisation": "none", "activation": "tanh"}
 CORES: dict[str, Any] = {
@@ -205,3 +206,45 @@ def test_running_statistics_are_those_of_all_rows() -> None:
     scaled = normaliser(rows)
     assert abs(float(scaled.mean())) < 1e-3
     assert abs(float(scaled.std()) - 1) < 1e-2
+
+
+def sensitivity(core: dict[str, Any], steps_between: int) -> float:
+    """The gradient of what comes out ``steps_between`` after the first step with respect to what went into that."""
+    torch.manual_seed(0)
+    memory = RecurrentCore(RecurrentConfig.model_validate(core), 3)
+    x = (0.1 * torch.randn(steps_between + 1, 4, 3)).requires_grad_()  # small, so that gates stand as they begin
+    first = torch.zeros(steps_between + 1, 4, dtype=torch.bool)
+    memory(x, memory.initial_state(4), first)[0][-1].sum().backward()
+    assert x.grad is not None
+    return x.grad[0].abs().mean().item()
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_gates_that_begin_open_carry_gradients_over_the_delay(kind: str) -> None:
+    assert sensitivity({"kind": kind, "width": 32, "timescale": 100}, 60) > 1e-3
+    if kind == "gru":  # an orthogonal LSTM with forget gates at bias 1 is not far from that by itself
+        assert sensitivity({"kind": kind, "width": 32}, 60) < 1e-6
+
+
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
+def test_units_begin_with_all_timescales_up_to_the_given_one(kind: str) -> None:
+    cells = RecurrentCore(RecurrentConfig(kind=kind, width=500, layers=2, timescale=100), 3).cells  # type: ignore[arg-type]
+    for layer in (0, 1):
+        gates = (getattr(cells, f"bias_ih_l{layer}") + getattr(cells, f"bias_hh_l{layer}")).view(-1, 500)
+        steps = 1 + gates[1].exp()  # a unit keeps sigmoid(bias) of its memory at a step
+        assert steps.min().item() >= 2 and steps.max().item() <= 100 and 45 < steps.median().item() < 56
+        assert torch.equal(gates[0], -gates[1] if kind == "lstm" else torch.zeros(500))
+        assert not gates[2:].any()
+
+
+def test_an_lstm_begins_by_remembering() -> None:
+    """Forget gates at bias 1 (Gers et al. 2000), those of every layer, and no other gate."""
+    cells = RecurrentCore(RecurrentConfig(kind="lstm", width=4, layers=2), 3).cells
+    for layer in (0, 1):
+        bias = getattr(cells, f"bias_ih_l{layer}") + getattr(cells, f"bias_hh_l{layer}")
+        assert bias.view(4, 4).tolist() == [[0.0] * 4, [1.0] * 4, [0.0] * 4, [0.0] * 4]
+
+
+def test_a_plain_rnn_has_no_gates_to_open() -> None:
+    with pytest.raises(ValueError, match="a plain rnn has none"):
+        RecurrentConfig(kind="rnn", timescale=10)
