@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,6 +137,7 @@ def train(
     if resume and not folder.is_dir():
         raise WrongInput(f"there is no run to resume: the folder {str(folder)!r} does not exist")
     check_writable(folder)
+    from envs.gym import WorldError
     from rl import runtime
     from rl.runtime.checkpoint import CheckpointError, StorageError
     from rl.runtime.faults import RunFailed
@@ -146,7 +148,7 @@ def train(
     except CheckpointError as error:
         # A damaged checkpoint is the user's to replace; a disk that cannot be written is not a wrong input.
         fail(error, 1 if isinstance(error, StorageError) else 2)
-    except RunFailed as error:
+    except (RunFailed, WorldError) as error:  # of which the latter comes before there is a run
         fail(error, 1)
 
 
@@ -158,6 +160,7 @@ class Seats(enum.StrEnum):
 
 @app.command("eval")
 def evaluate(
+    context: typer.Context,
     agent: AgentArgument,
     against: Annotated[
         str | None,
@@ -173,6 +176,10 @@ def evaluate(
     sampled: Annotated[
         bool, typer.Option("--sampled", help="Draw actions as in training, not the likeliest. With --episodes.")
     ] = False,
+    video: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for mp4 videos of the first 3 episodes evaluated. With --episodes."),
+    ] = None,
     games: Annotated[int, typer.Option(min=1, help="Games to play; each opening is played from both seats.")] = 100,
     simulations: Simulations = None,
     openings: Annotated[
@@ -197,12 +204,9 @@ def evaluate(
 ) -> None:
     """Measure an agent: games against an opponent, moves against solver truth, or whole episodes."""
     if against is None:
-        evaluate_episodes(agent, episodes, sampled, seed, device, as_json)
+        evaluate_episodes(context, agent, episodes, sampled, video, seed, device, as_json)
         return
-    if episodes is not None:
-        raise WrongInput("--against is for board games and --episodes for Gymnasium environments: give one of them")
-    if sampled:
-        raise WrongInput("--sampled is for episodes of Gymnasium environments; leave it out with --against")
+    refuse(context, EPISODE_OPTIONS, "is for episodes of Gymnasium environments and --against for board games")
     from rl.evaluation.players import check_opponent
 
     if openings != "varied" and not (openings.isascii() and openings.isdigit()):
@@ -237,20 +241,49 @@ def evaluate(
     show(result, as_json)
 
 
-def evaluate_episodes(agent: str, episodes: int | None, sampled: bool, seed: int, device: str, as_json: bool) -> None:
+GAME_OPTIONS = ("games", "simulations", "openings", "seats", "split", "move_seconds", "save")
+EPISODE_OPTIONS = ("episodes", "sampled", "video")
+
+
+def refuse(context: typer.Context, options: Sequence[str], why: str) -> None:
+    """Raises WrongInput naming the first of these options that was typed; ``why`` goes on from its name."""
+    for name in options:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise WrongInput(f"--{name.replace('_', '-')} {why}: leave it out")
+
+
+def evaluate_episodes(
+    context: typer.Context,
+    agent: str,
+    episodes: int | None,
+    sampled: bool,
+    video: Path | None,
+    seed: int,
+    device: str,
+    as_json: bool,
+) -> None:
     from rl.gym_agent import GymAgent
 
     loaded = load_any(agent, device)
     if not isinstance(loaded, GymAgent):
-        raise WrongInput(f"agent {agent!r} plays {loaded.game.title}: say --against whom")
+        title = loaded.game.title
+        refuse(
+            context, EPISODE_OPTIONS, f"is for Gymnasium environments and {agent!r} plays {title} --against somebody"
+        )
+        raise WrongInput(f"agent {agent!r} plays {title}: say --against whom")
+    refuse(context, GAME_OPTIONS, f"is for board games and {agent!r} acts in {loaded.config.env}")
+    if video is not None:
+        check_writable(video)
     from envs.gym import WorldError
     from rl.evaluation.episodes import evaluate_episodes as measure
+    from rl.evaluation.video import VideoError
 
     count = episodes or 100
     try:
         with while_running(), progress_bar(f"{agent} in {loaded.config.env}", count, hidden=False) as progress:
-            result = measure(loaded, count, deterministic=not sampled, seed=seed, progress=progress)
-    except WorldError as error:
+            result = measure(loaded, count, deterministic=not sampled, seed=seed, progress=progress, video=video)
+    except (WorldError, VideoError) as error:
         fail(error, 1)
     if not as_json:
         del result["returns"], result["lengths"]
