@@ -245,6 +245,9 @@ class World:
     def picture(self, lane: int) -> np.ndarray:
         """[H, W, 3] uint8: ``render`` in mode "rgb_array". Raises as it does, WorldError for anything else too."""
         found = self.render(lane)
+        # Fractions are what matplotlib takes for pictures too, and MinAtar gives.
+        if isinstance(found, np.ndarray) and found.dtype.kind == "f" and 0 <= found.min() <= found.max() <= 1:
+            found = np.rint(255 * found).astype(np.uint8)
         if not (isinstance(found, np.ndarray) and found.dtype == np.uint8 and found.ndim == 3 and found.shape[2] == 3):
             shape = f" {found.dtype}{list(found.shape)}" if isinstance(found, np.ndarray) else ""
             self._engine.fail(f"render gave a {type(found).__name__}{shape}, not a picture [H, W, 3] of bytes", lane)

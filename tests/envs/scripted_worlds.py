@@ -112,6 +112,8 @@ class Drawn(Counting):
             raise RuntimeError("no screen")
         if self.render_mode == "ansi":
             return f"episode {self.episode}, time {self.time}\n"
+        if self.draws == "fractions":
+            return np.full((7, 9, 3), self.time / 5)
         side = 7 + 2 * self.time if self.draws == "growing" else 7
         return np.full((side, 9, 3), 10 * self.time + self.episode, np.uint8)
 

@@ -534,6 +534,10 @@ def test_lanes_are_drawn_in_the_mode_asked_for_and_at_their_own_speed() -> None:
         assert world.render(0) == "episode 0, time 0\n"
         with pytest.raises(WorldError, match="Drawn, lane 0: render gave a str, not a picture"):
             world.picture(0)
+    with World(f"{HERE}:Drawn", 1, options={"draws": "fractions"}, render_mode="rgb_array", drawn=1) as world:
+        world.reset(0)
+        world.step(np.zeros(1, np.int64))
+        assert world.picture(0).tolist() == np.full((7, 9, 3), 51).tolist()
     for draws, told in (("nothing", "render gave a NoneType"), ("raise", "render raised RuntimeError: no screen")):
         with World(f"{HERE}:Drawn", 1, options={"draws": draws}, render_mode="rgb_array", drawn=1) as world:
             world.reset(0)

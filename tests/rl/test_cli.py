@@ -374,6 +374,18 @@ def test_envs_and_models_list_what_ships(tmp_path: Path, monkeypatch: pytest.Mon
     assert as_json(fuseki("models", "--json")) == {"champion": {"result": "never lost"}}
 
 
+def test_play_shows_episodes(counting: str, toe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    shown = fuseki("play", counting, "--episodes", 2)
+    assert shown.exit_code == 0, shown.stderr
+    assert "episode 0, time 3" in shown.stdout and "episode 2: return" in shown.stdout
+    refused(fuseki("play", counting, "--gtp"), "--gtp is for board games", "leave it out")
+    refused(fuseki("play", counting, "--level", 3), "--level is for board games", "leave it out")
+    refused(fuseki("play", toe, "--episodes", 3), "--episodes is for Gymnasium environments", "leave it out")
+
+
 def test_play_through_a_pipe(toe: str) -> None:
     shown = fuseki("play", toe, "--simulations", "4", given="4\nhint\nundo\nquit\n")
     assert shown.exit_code == 0, shown.stderr
