@@ -244,8 +244,8 @@ def time_limit(env: gymnasium.Env) -> int | None:
 def frames_per_second(env: gymnasium.Env) -> float:
     """Pictures a second, one a step of ``env``, that show it at its own speed; 30 where its metadata does not say."""
     plain = env.unwrapped
-    # Atari consoles drew 60; ale_py says nothing, and may skip some of them in every step.
-    fps = float(env.metadata.get("render_fps") or (60 if hasattr(plain, "ale") else 30))
+    # Atari consoles drew 60, of which ale_py may skip some in every step; the 30 in its metadata is neither.
+    fps = 60.0 if hasattr(plain, "ale") else float(env.metadata.get("render_fps") or 30)
     skipped = getattr(plain, "_frameskip", 1)
     fps /= skipped if isinstance(skipped, int) else sum(skipped) / len(skipped)
     while isinstance(env, gymnasium.Wrapper):

@@ -816,6 +816,10 @@ def test_atari_in_native_code_is_what_the_wrappers_give() -> None:
     assert bytes_of(*single) == bytes_of(*native)
     ends = [length for step in native[1] for length in step.episode_lengths]
     assert ends and ends == [length for step in single[1] for length in step.episode_lengths]
+    with World("ALE/Breakout-v5", 1, options=ATARI, wrappers=PREPARED, render_mode="rgb_array", drawn=1) as world:
+        world.reset(0)
+        assert world.picture(0).shape == (210, 160, 3)
+        assert world.frames_per_second == 15
     with World("ALE/Breakout-v5", 1, options=ATARI, wrappers=PREPARED[:1]) as world:
         assert "AtariPreprocessing and Frame" in world.passed_over["vector_entry_point"]
 
