@@ -6,26 +6,39 @@ import json
 from functools import lru_cache
 
 from envs.gym import World, WorldSpec, describe
+from envs.gym.watched import watch
 from rl.config import GymConfig
 
 
 def spec_of(config: GymConfig) -> WorldSpec:
-    """Observations and actions. Raises envs.gym.UnknownWorld when there is no such environment here."""
+    """Observations and actions. Raises envs.gym.UnknownWorld when there is no such environment here, WorldError when
+    it cannot be made, or not within ``rollout.timeout_seconds``."""
+    options, wrappers, timeout = config.env_options, config.rollout.wrappers, config.rollout.timeout_seconds
     try:
-        return _spec(config.env, json.dumps(config.env_options), json.dumps(config.rollout.wrappers))
+        key = json.dumps(options), json.dumps(wrappers)
     except TypeError:  # options that only Python can give, such as a function
-        return describe(config.env, config.env_options, config.rollout.wrappers)
+        return watch(lambda: describe(config.env, options, wrappers), timeout)
+    return _spec(config.env, *key, timeout)
 
 
 @lru_cache
-def _spec(env_id: str, options: str, wrappers: str) -> WorldSpec:
+def _spec(env_id: str, options: str, wrappers: str, timeout: float) -> WorldSpec:
     """To describe an environment, one has to be made, which may take seconds; a process asks for it several times."""
-    return describe(env_id, json.loads(options), json.loads(wrappers))
+    return watch(lambda: describe(env_id, json.loads(options), json.loads(wrappers)), timeout)
 
 
-def make_world(config: GymConfig, environments: int, seed: int, *, measure: bool) -> World:
+def make_world(
+    config: GymConfig,
+    environments: int,
+    seed: int,
+    *,
+    measure: bool,
+    render_mode: str | None = None,
+    drawn: int = 0,
+) -> World:
     """``environments`` of them side by side; ``measure``: "auto" may time what there is, and take the fastest.
 
+    The first ``drawn`` can be drawn in the ``render_mode``: see :class:`envs.gym.World`.
     Raises envs.gym.UnknownWorld when there is no such environment here.
     """
     rollout = config.rollout
@@ -38,4 +51,6 @@ def make_world(config: GymConfig, environments: int, seed: int, *, measure: bool
         vectorization=settled,
         seed=seed,
         timeout=rollout.timeout_seconds,
+        render_mode=render_mode,
+        drawn=drawn,
     )

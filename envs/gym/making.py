@@ -13,13 +13,13 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.error import DependencyNotInstalled
 from gymnasium.vector.utils import batch_space, create_empty_array, iterate
 
 from envs import import_place
 from envs.gym.spaces import UnknownWorld, WorldError, complaint
-from envs.gym.watched import WatchedThread
+from envs.gym.watched import WatchedThread, constructing
 
 # "Name-v0", "namespace/Name-v0"; no board game of ours is called so
 REGISTERED = re.compile(r"([\w.-]+/)?[\w.-]+-v\d+")
@@ -135,12 +135,14 @@ class Maker:
 
     ``options`` go to the environment's constructor (to gymnasium.make where the id is a registered one, so
     ``max_episode_steps`` works there); ``wrappers`` are applied in their order, the first innermost, each a mapping of
-    "name" and the wrapper's arguments.
+    "name" and the wrapper's arguments. ``render_mode`` is Gymnasium's; environments that draw into an array alone get a
+    window around it for "human".
     """
 
     env_id: str
     options: Mapping[str, Any] = field(default_factory=dict)
     wrappers: Sequence[Mapping[str, Any]] = ()
+    render_mode: str | None = None
 
     @functools.cached_property
     def found(self) -> EnvSpec | Factory:
@@ -155,18 +157,40 @@ class Maker:
         return state
 
     def __call__(self) -> gymnasium.Env:
-        env = self._bare()
-        for described in self.wrappers:
-            env = self._wrapped(env, described)
-        return env
+        with constructing(self.env_id):
+            env = self._bare()
+            for described in self.wrappers:
+                env = self._wrapped(env, described)
+            return env
 
     def _bare(self) -> gymnasium.Env:
+        mode, options, windowed = self.render_mode, dict(self.options), False
+        if mode is not None:
+            modes = self.render_modes()
+            windowed = mode == "human" and modes is not None and mode not in modes and "rgb_array" in modes
+            if modes is not None and mode not in modes and not windowed:
+                offered = f"offers only {', '.join(modes)}" if modes else "offers no render_modes in its metadata"
+                raise UnknownWorld(f"{self.env_id} cannot be drawn with render_mode {mode!r}: it {offered}")
+            options["render_mode"] = "rgb_array" if windowed else mode
         found = self.found
         if isinstance(found, EnvSpec):
             # Gymnasium's own checker is left out: each lane is checked below, at every step and not only at the first.
             make = functools.partial(gymnasium.make, found, disable_env_checker=True)
-            return self._built(make, self.options, self.env_id, str(found.entry_point))
-        return self._built(found, self.options, self.env_id, found.__module__)
+            env = self._built(make, options, self.env_id, str(found.entry_point))
+        else:
+            env = self._built(found, options, self.env_id, found.__module__)
+        return gymnasium.wrappers.HumanRendering(env) if windowed else env
+
+    def render_modes(self) -> list[str] | None:
+        """The ways in which the environment says it can be drawn; None where only an instance could tell."""
+        found = self.found
+        entry = found.entry_point if isinstance(found, EnvSpec) else found
+        try:
+            creator = load_env_creator(entry) if isinstance(entry, str) else entry
+        except (DependencyNotInstalled, ImportError):  # which making it explains
+            return None
+        metadata = getattr(creator, "metadata", None)
+        return list(metadata.get("render_modes") or ()) if isinstance(metadata, Mapping) else None
 
     def _wrapped(self, env: gymnasium.Env, described: Mapping[str, Any]) -> gymnasium.Env:
         if not isinstance(described, Mapping) or not isinstance(described.get("name"), str):
@@ -185,8 +209,7 @@ class Maker:
         try:
             env = factory(**arguments)
         except (DependencyNotInstalled, ImportError) as error:
-            extra = next((extra for part, extra in EXTRAS if part in origin), None)
-            remedy = f": {install(extra)}" if extra else ""
+            remedy = remedy_for(origin)
             raise UnknownWorld(f"{what} needs a package that is not installed ({error}){remedy}") from error
         except (TypeError, ValueError, AssertionError, gymnasium.error.Error) as error:
             given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
@@ -196,6 +219,12 @@ class Maker:
         if not isinstance(env, gymnasium.Env):
             raise UnknownWorld(f"{what} gave a {type(env).__name__}, not a gymnasium.Env")
         return env
+
+
+def remedy_for(origin: str) -> str:
+    """ ": pip install ..." where an extra of ours brings what the module ``origin`` lacks; else nothing."""
+    extra = next((extra for part, extra in EXTRAS if part in origin), None)
+    return f": {install(extra)}" if extra else ""
 
 
 def _told(error: BaseException) -> str:
@@ -211,6 +240,22 @@ def time_limit(env: gymnasium.Env) -> int | None:
             limits.append(inner._max_episode_steps)
         inner = inner.env
     return min(limits, default=None)
+
+
+def frames_per_second(env: gymnasium.Env) -> float:
+    """Pictures a second, one a step of ``env``, that show it at its own speed; 30 where its metadata does not say."""
+    plain = env.unwrapped
+    # Atari consoles drew 60, of which ale_py may skip some in every step; the 30 in its metadata is neither.
+    fps = 60.0 if hasattr(plain, "ale") else float(env.metadata.get("render_fps") or 30)
+    skipped = getattr(plain, "_frameskip", 1)
+    fps /= skipped if isinstance(skipped, int) else sum(skipped) / len(skipped)
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, gymnasium.wrappers.AtariPreprocessing):
+            fps /= env.frame_skip
+        elif isinstance(env, gymnasium.wrappers.MaxAndSkipObservation):
+            fps /= env._skip
+        env = env.env
+    return fps
 
 
 class Lane(gymnasium.Wrapper):
@@ -253,6 +298,11 @@ class Lane(gymnasium.Wrapper):
         if wrong:
             return self._nothing(), _report(f"the observation of reset {wrong}")
         return observation, {}
+
+    def render(self) -> Any:
+        if self._watch is not None:
+            self._watch.enter_lane(self._lane)
+        return self.env.render()
 
     def _complaint(self, observation: Any) -> str | None:
         if type(observation) is np.ndarray and observation.shape == self._shape and observation.dtype == self._dtype:

@@ -8,17 +8,19 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NoReturn
 
 import gymnasium
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
+from gymnasium.error import DependencyNotInstalled
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
 from envs.gym.atari import ALE_VECTOR, ale_options
-from envs.gym.making import FAULT, TRACEBACK, Lane, Maker
+from envs.gym.making import FAULT, TRACEBACK, Lane, Maker, remedy_for
 from envs.gym.spaces import ActionSpec, Reader, UnknownWorld, WorldError, action_spec, reader
-from envs.gym.watched import WatchedThread
+from envs.gym.watched import WatchedThread, constructing
 
 VECTORIZATIONS = ("vector_entry_point", "sync", "async")
 # A worker process a lane: beyond a few a core, they only cost memory and time to start.
@@ -68,7 +70,7 @@ class Engine:
         """
         self._usable()
         if self._watch is not None:
-            self._watch.enter(self, "reset")
+            self._watch.enter(self.place, "reset")
         try:
             if isinstance(self.env, AsyncVectorEnv):
                 self._waiting = True
@@ -91,7 +93,7 @@ class Engine:
         if self._failed or self._closed:
             self._usable()
         if self._watch is not None:
-            self._watch.enter(self, "step")
+            self._watch.enter(self.place, "step")
         try:
             if isinstance(self.env, AsyncVectorEnv):
                 self._waiting = True
@@ -111,7 +113,7 @@ class Engine:
     def reset_lanes(self, lanes: np.ndarray) -> Any:
         """Begin an episode in the lanes where the mask [B] is true (mode DISABLED). Returns all observations."""
         if self._watch is not None:
-            self._watch.enter(self, "reset")
+            self._watch.enter(self.place, "reset")
         try:
             observations, infos = self.env.reset(options={"reset_mask": lanes.copy()})
         except Exception as error:
@@ -121,6 +123,24 @@ class Engine:
         if FAULT in infos:
             self._reported(infos)
         return observations
+
+    def render(self, lane: int) -> Any:
+        """What the environment of ``lane`` draws now (kind "sync"). Raises UnknownWorld where it lacks a package."""
+        self._usable()
+        assert isinstance(self.env, SyncVectorEnv), "worker processes and vector environments do not draw"
+        env = self.env.envs[lane]
+        if self._watch is not None:
+            self._watch.enter(self.place, "render")
+        try:
+            drawn = env.render()
+        except (DependencyNotInstalled, ImportError) as error:
+            remedy = remedy_for(type(env.unwrapped).__module__)
+            raise UnknownWorld(f"{self.env_id} needs more to be drawn ({error}){remedy}") from error
+        except Exception as error:
+            self.fail(f"render raised {type(error).__name__}: {error}", lane, error)
+        if self._watch is not None:
+            self._watch.leave()
+        return drawn
 
     def fail(self, fault: str, lane: int | None = None, cause: BaseException | None = None, note: str = "") -> NoReturn:
         """Close, and raise WorldError naming the environment and the lane."""
@@ -197,12 +217,30 @@ class Engine:
 
 
 def open_engine(
-    kind: str, maker: Maker, count: int, timeout: float | None, wanted: tuple[Reader, ActionSpec]
+    kind: str,
+    maker: Maker,
+    count: int,
+    timeout: float | None,
+    wanted: tuple[Reader, ActionSpec],
+    drawn: int = 0,
 ) -> Engine:
-    """Raises Unfit where an own vector entry point (the only kind that may not fit) cannot serve."""
+    """Raises Unfit where an own vector entry point (the only kind that may not fit) cannot serve.
+
+    Of the ``count`` lanes, the first ``drawn`` have the maker's render mode, the others none.
+    """
+    with constructing(maker.env_id):
+        return _open(kind, maker, count, timeout, wanted, drawn)
+
+
+def _open(
+    kind: str, maker: Maker, count: int, timeout: float | None, wanted: tuple[Reader, ActionSpec], drawn: int
+) -> Engine:
     if kind == "vector_entry_point":
         return Engine(_own(maker, count, wanted), kind, maker.env_id, timeout)
-    lanes: list[Callable[[], gymnasium.Env]] = [_LaneMaker(maker, lane) for lane in range(count)]
+    plain = replace(maker, render_mode=None)
+    lanes: list[Callable[[], gymnasium.Env]] = [
+        _LaneMaker(maker if lane < drawn else plain, lane) for lane in range(count)
+    ]
     try:
         # copy=False: the observations are copied when they are read.
         if kind == "sync":

@@ -11,15 +11,14 @@ import faulthandler
 import queue
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
 
 from envs.gym.spaces import WorldError
 
-if TYPE_CHECKING:
-    from envs.gym.vectors import Engine
-
+T = TypeVar("T")
 LOOK_SECONDS = 1.0  # between two looks at the call under way
 # Worker processes have the same time limit and say more, so they come first.
 SLACK_SECONDS = 2.0
@@ -30,8 +29,8 @@ LAST_RESORT_SECONDS = 30.0
 class Entered(NamedTuple):
     """A call into an environment that is under way."""
 
-    engine: Engine
-    what: str  # "step" or "reset"
+    place: Callable[[int | None], str]  # the environment and the lane in words
+    what: str  # "step", "reset", "render" or "its constructor"
     lane: int | None  # None: all of them
 
 
@@ -51,13 +50,13 @@ class WatchedThread(threading.Thread):
         thread = threading.current_thread()
         return thread if isinstance(thread, WatchedThread) else None
 
-    def enter(self, engine: Engine, what: str) -> None:
-        self.entered = Entered(engine, what, None)
+    def enter(self, place: Callable[[int | None], str], what: str) -> None:
+        self.entered = Entered(place, what, None)
 
     def enter_lane(self, lane: int) -> None:
         """The call has come to this lane, whose time begins now."""
         if self.entered is not None:
-            self.entered = Entered(self.entered.engine, self.entered.what, lane)
+            self.entered = self.entered._replace(lane=lane)
 
     def leave(self) -> None:
         self.entered = None
@@ -80,8 +79,9 @@ class WatchedThread(threading.Thread):
 class Watched:
     """An object that steps environments, made and used in a :class:`WatchedThread`; has the object's methods.
 
-    A call into an environment (step, reset) that takes longer than ``timeout`` seconds raises WorldError here, naming
-    the environment and the lane, and so does every later use: the thread is left to itself and never waited for.
+    A call into an environment (its constructor, reset, step, render) that takes longer than ``timeout`` seconds raises
+    WorldError here, naming the environment and the lane, and so does every later use: the thread is left to itself and
+    never waited for.
     """
 
     def __init__(self, make: Callable[[], Any], timeout: float) -> None:
@@ -118,8 +118,27 @@ class Watched:
                 entered = thread.entered
                 seen, looks = entered, looks + 1 if entered is seen else 0
                 if entered is not None and looks * look >= thread.timeout + SLACK_SECONDS:
-                    place = entered.engine.place(entered.lane)
+                    place = entered.place(entered.lane)
                     self._lost = f"{place}: {entered.what} did not return within {thread.timeout:g} s"
         finally:
             faulthandler.cancel_dump_traceback_later()
         raise WorldError(self._lost)
+
+
+def watch(function: Callable[[], T], timeout: float) -> T:
+    """``function()``, watched as :class:`Watched` does; in this thread where it is a watched one already."""
+    return function() if WatchedThread.here() else Watched(function, timeout)._object
+
+
+@contextmanager
+def constructing(what: str) -> Iterator[None]:
+    """In here constructors run, of which ``what`` names the environment; a call around it is resumed behind them."""
+    thread = WatchedThread.here()
+    around = thread.entered if thread else None
+    if thread is not None:
+        thread.enter(lambda lane: what, "its constructor")
+    try:
+        yield
+    finally:
+        if thread is not None:
+            thread.entered = around

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import concatenate, create_empty_array
 
-from envs.gym.making import Maker, time_limit
+from envs.gym.making import Maker, frames_per_second, time_limit
 from envs.gym.spaces import ActionSpec, Part, Reader, UnknownWorld, WorldError, action_spec, all_finite, reader
 from envs.gym.vectors import VECTORIZATIONS, Engine, Unfit, candidates, measure, open_engine
 
@@ -91,6 +91,8 @@ class World:
       not finite, an observation that is not what its space says, a worker process that ends or (async) does not answer
       within ``timeout`` seconds. In the other kinds a hanging environment hangs the caller, unless the world is made
       and used inside a ``Watched`` object. After a WorldError the world is closed.
+    * ``drawn`` of the lanes, the first ones, can be drawn in the ``render_mode`` given. Single environments alone can:
+      the vectorization is then "sync", whatever was asked for.
     """
 
     def __init__(
@@ -103,15 +105,19 @@ class World:
         vectorization: str = "auto",
         seed: int = 0,
         timeout: float | None = 60.0,
+        render_mode: str | None = None,
+        drawn: int = 0,
     ) -> None:
         """See :class:`making.Maker` for ``options`` and ``wrappers``. Raises UnknownWorld for wrong input."""
         if count < 1:
             raise UnknownWorld(f"{env_id}: the number of environments is {count}, and must be 1 or more")
         if vectorization not in ("auto", *VECTORIZATIONS):
             raise UnknownWorld(f"vectorization {vectorization!r} is none of auto, {', '.join(VECTORIZATIONS)}")
-        self._maker = Maker(env_id, dict(options or {}), tuple(wrappers))
-        self.spec, self._reader = _described(self._maker)
-        self.count = count
+        self._maker = Maker(env_id, dict(options or {}), tuple(wrappers), render_mode)
+        self.spec, self._reader = _described(replace(self._maker, render_mode=None))
+        self.count, self._drawn = count, drawn
+        if drawn:
+            vectorization = "sync"
         self._seed: int | None = seed
         self._timeout = timeout
         self.timings: dict[str, float] = {}
@@ -128,7 +134,8 @@ class World:
         self.close()
 
     def _open(self, kind: str) -> Engine:
-        return open_engine(kind, self._maker, self.count, self._timeout, (self._reader, self.spec.action))
+        wanted = (self._reader, self.spec.action)
+        return open_engine(kind, self._maker, self.count, self._timeout, wanted, self._drawn)
 
     def _pinned(self, kind: str) -> Engine:
         try:
@@ -225,6 +232,31 @@ class World:
             episode_returns=returns,
             episode_lengths=lengths,
         )
+
+    def render(self, lane: int) -> Any:
+        """What ``lane``, one of those ``drawn``, looks like now, as its render mode has it.
+
+        Until the step after an episode's end that is the end. Raises WorldError when drawing fails, UnknownWorld when a
+        package for it is missing.
+        """
+        assert lane < self._drawn, "only the first lanes can be drawn"
+        return self._engine.render(lane)
+
+    def picture(self, lane: int) -> np.ndarray:
+        """[H, W, 3] uint8: ``render`` in mode "rgb_array". Raises as it does, WorldError for anything else too."""
+        found = self.render(lane)
+        # Fractions are what matplotlib takes for pictures too, and MinAtar gives.
+        if isinstance(found, np.ndarray) and found.dtype.kind == "f" and 0 <= found.min() <= found.max() <= 1:
+            found = np.rint(255 * found).astype(np.uint8)
+        if not (isinstance(found, np.ndarray) and found.dtype == np.uint8 and found.ndim == 3 and found.shape[2] == 3):
+            shape = f" {found.dtype}{list(found.shape)}" if isinstance(found, np.ndarray) else ""
+            self._engine.fail(f"render gave a {type(found).__name__}{shape}, not a picture [H, W, 3] of bytes", lane)
+        return found
+
+    @property
+    def frames_per_second(self) -> float:
+        """Pictures a second, one a step, that show a drawn lane at its own speed."""
+        return frames_per_second(self._engine.env.envs[0])  # type: ignore[attr-defined]
 
     def random_actions(self, rng: np.random.Generator) -> np.ndarray:
         """[B, *agent_shape] in the agent's representation; see :meth:`ActionSpec.random`."""

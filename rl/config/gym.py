@@ -88,7 +88,7 @@ class RolloutConfig(Section):
     steps: Positive = 128  # of each environment in one stretch
     vectorization: Literal["auto", "vector_entry_point", "sync", "async"] = "auto"  # auto: the fastest here, measured
     wrappers: tuple[dict[str, Any], ...] = ()  # {name: TimeLimit, max_episode_steps: 200}, the innermost first
-    timeout_seconds: Annotated[float, Field(gt=0)] = 60.0  # of one step, before the environment counts as hanging
+    timeout_seconds: Annotated[float, Field(gt=0)] = 60.0  # of a step or a constructor, beyond which it hangs
 
 
 class RolloutLearnerConfig(LearnerConfig):
@@ -112,6 +112,7 @@ class RolloutLearnerConfig(LearnerConfig):
 class EpisodeEvaluationConfig(EvaluationConfig):
     episodes: Annotated[int, Field(ge=0)] = 20
     deterministic: bool = True  # the likeliest action; otherwise sampled as in training
+    videos: Annotated[int, Field(ge=0)] = 0  # of so many of the episodes, in videos/ of the run and in W&B
     stop_at: float | None = None  # the run ends early when an evaluation's mean return reaches this
     patience: Positive | None = None  # ..., or when so many in a row have brought no better one than the best before
 
@@ -120,6 +121,8 @@ class EpisodeEvaluationConfig(EvaluationConfig):
         for name in ("stop_at", "patience"):
             if getattr(self, name) is not None and not self.episodes:
                 raise ValueError(f"{name} needs episodes to go by: set evaluation.episodes above 0, or {name} to null")
+        if self.videos > self.episodes:
+            raise ValueError(f"videos {self.videos} is more than episodes {self.episodes}, of which they are taken")
         return self
 
 

@@ -136,6 +136,14 @@ def check(config: Config, new: bool) -> Transfer | None:
             learner = RolloutTrainer(config, "cpu").learner
         except (UnknownWorld, ValueError) as error:
             raise ConfigError(str(error)) from error
+        if config.evaluation.videos:
+            from rl.evaluation.episodes import check_videos
+            from rl.evaluation.players import EvaluationError
+
+            try:
+                check_videos(config)
+            except EvaluationError as error:
+                raise ConfigError(f"evaluation.videos: {error}") from error
     else:
         from rl.evaluation.examiner import PREVIOUS
         from rl.evaluation.players import EvaluationError, check_opponent

@@ -166,8 +166,19 @@ class MetricsLog:
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
         if self._wandb is not None:
-            axes = {key: value for key in CLOCK if (value := _number(clock[key])) is not None}
-            self._wandb.text(re.sub(r"^\d+-(?=.)", "", safe), text, axes)
+            self._wandb.text(re.sub(r"^\d+-(?=.)", "", safe), text, _axes(clock))
+        return path
+
+    def video(self, name: str, content: bytes, clock: Mapping[str, float]) -> Path:
+        """Keep a video, such as "00000400-episode-1.mp4", in ``run_dir/videos``, and show it in Weights & Biases.
+
+        The version number is left out there, as in ``text``. Returns the file written. Raises OSError.
+        """
+        path = self.run_dir / "videos" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        if self._wandb is not None:
+            self._wandb.video(re.sub(r"^\d+-(?=.)", "", path.stem), path, _axes(clock))
         return path
 
     def files(self, folder: str, files: Mapping[str, str]) -> None:
@@ -224,6 +235,10 @@ def trim(run_dir: Path, learner_steps: int, env_steps: int) -> float:
             finite = {name: _number(value) for name, value in row.items()}
             file.write(json.dumps(finite, allow_nan=False).encode() + b"\n")
     return float(kept[-1]["seconds"]) if kept else 0.0
+
+
+def _axes(clock: Mapping[str, float]) -> dict[str, float | int]:
+    return {key: value for key in CLOCK if (value := _number(clock[key])) is not None}
 
 
 def _number(value: float) -> float | int | None:

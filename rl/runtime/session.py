@@ -211,6 +211,8 @@ class Session:
             self.metrics.text(f"{found.version:08d}-{name}", text, asdict(self.clock))
         for folder, files in found.files.items():
             self.metrics.files(folder, files)
+        for name, content in found.videos.items():
+            self.metrics.video(f"{found.version:08d}-{name}", content, asdict(self.clock))
         return better
 
     def _judge(self, mean: float) -> bool:

@@ -16,6 +16,7 @@ import html
 import logging
 import netrc
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +31,7 @@ FLUSH_SECONDS = 2.0  # rows that a SIGKILL may cost in W&B's folder; metrics.jso
 FINISH_SECONDS = 60.0  # to upload what is left; the rest stays in the folder for `wandb sync`
 # The axis that each group of metrics has at first; a user may choose any other part of the clock.
 AXES = {"learner": "learner_steps", "eval": "learner_steps", "text": "learner_steps", "weights": "learner_steps"} | {
+    "video": "learner_steps",
     "selfplay": "seconds",
     "experience": "seconds",
 }
@@ -61,16 +63,23 @@ class WandbRun:
 
     def text(self, name: str, text: str, axes: dict[str, float | int]) -> None:
         """Show a text in the panel ``text/<name>``, with a slider over the steps."""
+        self._show(f"text/{name}", lambda wandb: wandb.Html(f"<pre>{html.escape(text)}</pre>", inject=False), axes)
+
+    def video(self, name: str, path: Path, axes: dict[str, float | int]) -> None:
+        """Show an mp4 file in the panel ``video/<name>``, with a slider over the steps."""
+        self._show(f"video/{name}", lambda wandb: wandb.Video(str(path), format="mp4"), axes)
+
+    def _show(self, key: str, make: Callable[[Any], Any], axes: dict[str, float | int]) -> None:
         if self._run is None:
             return
         try:
             import wandb
 
-            page = wandb.Html(f"<pre>{html.escape(text)}</pre>", inject=False)
+            shown = make(wandb)
         except Exception as error:  # it writes a temporary file and more
             self._give_up(error)
         else:
-            self._send({**axes, f"text/{name}": page})
+            self._send({**axes, key: shown})
 
     def close(self) -> None:
         run, self._run = self._run, None

@@ -96,6 +96,32 @@ class Random(gymnasium.Env[Any, Any]):
         return self.observation_space.sample(), 1.0, self.time == 3, False, {}
 
 
+class Drawn(Counting):
+    """Grey pictures: 10 times the time, plus the episode (of this lane); drawn 20 a second."""
+
+    metadata = {"render_modes": ["rgb_array", "ansi"], "render_fps": 20}  # noqa: RUF012, typed by gymnasium
+
+    def __init__(self, render_mode: str | None = None, draws: str = "") -> None:
+        super().__init__()
+        self.render_mode, self.draws = render_mode, draws
+
+    def render(self) -> Any:
+        if self.draws == "nothing":
+            return None
+        if self.draws == "raise":
+            raise RuntimeError("no screen")
+        if self.render_mode == "ansi":
+            return f"episode {self.episode}, time {self.time}\n"
+        if self.draws == "fractions":
+            return np.full((7, 9, 3), self.time / 5)
+        side = 7 + 2 * self.time if self.draws == "growing" else 7
+        return np.full((side, 9, 3), 10 * self.time + self.episode, np.uint8)
+
+
+class Ansi(Drawn):
+    metadata = {"render_modes": ["ansi"]}  # noqa: RUF012, typed by gymnasium
+
+
 class Echo(gymnasium.Env[np.ndarray, Any]):
     """Shows the action it was given, flattened; before the first, zeros."""
 
@@ -119,6 +145,8 @@ class Bad(gymnasium.Env[Any, np.int64]):
     action_space = spaces.Discrete(2)
 
     def __init__(self, fault: str, bad_seed: int = -1, after: int | None = None) -> None:
+        if fault == "hang in the constructor":
+            time.sleep(600)
         self.fault, self.bad_seed, self.bad, self.time = fault, bad_seed, False, 0
         self.left = after
         self.observation_space = spaces.Box(0, 255, (2, 2), np.uint8)

@@ -18,6 +18,8 @@ from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from envs.gym import ActionSpec, Part, Step, UnknownWorld, Watched, World, WorldError, WorldSpec, describe, is_gym_id
+from envs.gym.making import Maker
+from envs.gym.watched import constructing, watch
 from envs.gym.world import lane_seeds
 from tests.envs import scripted_worlds
 from tests.envs.scripted_worlds import Counting
@@ -504,6 +506,49 @@ def test_a_step_that_hangs_in_this_process_is_given_up(kind: str) -> None:
         watched.reset()
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_constructor_that_hangs_is_given_up(kind: str) -> None:
+    options = {"fault": "hang in the constructor"}
+    with pytest.raises(WorldError, match=f"^{HERE}:Bad: its constructor did not return within 0.4 s$"):
+        Watched(lambda: World(f"{HERE}:Bad", 2, options=options, vectorization=kind), 0.4)
+
+
+def test_a_watched_call_may_lie_in_another() -> None:
+    assert watch(lambda: watch(lambda: 3, 0.1) + 1, 0.1) == 4
+    with constructing("nowhere"):  # in a thread that nobody watches
+        assert watch(lambda: describe("scripted/Counting-v1").env_id, 5) == "scripted/Counting-v1"
+
+
+def test_lanes_are_drawn_in_the_mode_asked_for_and_at_their_own_speed() -> None:
+    skipping = {"name": "MaxAndSkipObservation", "skip": 4}
+    with World(f"{HERE}:Drawn", 3, vectorization="async", render_mode="rgb_array", drawn=2) as world:
+        assert world.vectorization == "sync" and world.frames_per_second == 20
+        world.reset(0)
+        world.step(np.zeros(3, np.int64))
+        assert world.picture(1).tolist() == np.full((7, 9, 3), 10).tolist()
+        with pytest.raises(AssertionError):
+            world.picture(2)
+    with World(f"{HERE}:Drawn", 1, wrappers=[skipping], render_mode="ansi", drawn=1) as world:
+        assert world.frames_per_second == 5
+        world.reset(0)
+        assert world.render(0) == "episode 0, time 0\n"
+        with pytest.raises(WorldError, match="Drawn, lane 0: render gave a str, not a picture"):
+            world.picture(0)
+    with World(f"{HERE}:Drawn", 1, options={"draws": "fractions"}, render_mode="rgb_array", drawn=1) as world:
+        world.reset(0)
+        world.step(np.zeros(1, np.int64))
+        assert world.picture(0).tolist() == np.full((7, 9, 3), 51).tolist()
+    for draws, told in (("nothing", "render gave a NoneType"), ("raise", "render raised RuntimeError: no screen")):
+        with World(f"{HERE}:Drawn", 1, options={"draws": draws}, render_mode="rgb_array", drawn=1) as world:
+            world.reset(0)
+            with pytest.raises(WorldError, match=f"Drawn, lane 0: {told}"):
+                world.picture(0)
+    with pytest.raises(UnknownWorld, match="Counting cannot be drawn with render_mode 'rgb_array': it offers no"):
+        World(f"{HERE}:Counting", 1, render_mode="rgb_array", drawn=1)
+    with pytest.raises(UnknownWorld, match="'human': it offers only ansi"):
+        Maker("tests.envs.scripted_worlds:Ansi", render_mode="human")()
+
+
 def test_who_watches_hears_every_error_and_waits_for_slow_environments() -> None:
     slow = Watched(lambda: World("scripted/Counting-v1", 2, vectorization="sync"), 0.1)
     with pytest.raises(WorldError, match="reset must come before"):
@@ -536,6 +581,8 @@ def test_a_step_that_hangs_and_keeps_pythons_lock_ends_the_process() -> None:
 import numpy as np
 from envs.gym import Watched, World, watched
 from envs.gym.world import lane_seeds
+from envs.gym.making import Maker
+from envs.gym.watched import constructing, watch
 watched.LAST_RESORT_SECONDS = 0.5
 options = {{"fault": "hang in C", "bad_seed": lane_seeds(0, 1)[0]}}
 world = Watched(lambda: World("{HERE}:Bad", 1, options=options, vectorization="sync"), 0.4)
@@ -770,6 +817,10 @@ def test_atari_in_native_code_is_what_the_wrappers_give() -> None:
     assert bytes_of(*single) == bytes_of(*native)
     ends = [length for step in native[1] for length in step.episode_lengths]
     assert ends and ends == [length for step in single[1] for length in step.episode_lengths]
+    with World("ALE/Breakout-v5", 1, options=ATARI, wrappers=PREPARED, render_mode="rgb_array", drawn=1) as world:
+        world.reset(0)
+        assert world.picture(0).shape == (210, 160, 3)
+        assert world.frames_per_second == 15
     with World("ALE/Breakout-v5", 1, options=ATARI, wrappers=PREPARED[:1]) as world:
         assert "AtariPreprocessing and Frame" in world.passed_over["vector_entry_point"]
 

@@ -17,7 +17,13 @@ from envs.game import ONGOING, STATUS
 from rl.cli import app
 from rl.runtime.checkpoint import CheckpointError, StorageError, save_checkpoint
 from rl.weights import load_agent
-from tests.rl.agents_for_tests import save_random_agent, small_config
+from tests.rl.agents_for_tests import (
+    random_weights,
+    rollout_config,
+    save_random_agent,
+    save_rollout_agent,
+    small_config,
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +39,16 @@ def four(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def five(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(save_random_agent(tmp_path_factory.mktemp("agents") / "five.safetensors", "go5"))
+
+
+@pytest.fixture(scope="module")
+def counting(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An agent of a Gymnasium environment."""
+    return str(
+        save_rollout_agent(
+            tmp_path_factory.mktemp("agents") / "counting.safetensors", rollout_config(f"{WORLDS}:Drawn")
+        )
+    )
 
 
 @pytest.fixture
@@ -68,6 +84,7 @@ def as_json(result: Result) -> dict[str, Any]:
     return answer
 
 
+WORLDS = "tests.envs.scripted_worlds"
 ROOT = Path(__file__).resolve().parents[2]
 
 # What is wrong with the input, each in one sentence
@@ -166,6 +183,25 @@ def test_matches_that_cannot_be_played(toe: str) -> None:
     refused(fuseki("eval", toe, "--against", "random", "--openings", "many"), "--openings")
     refused(fuseki("eval", toe, "--against", "random", "--openings", "9"), "ask for fewer")
     refused(fuseki("eval", toe, "--against", "truth", "--split", "nonsense"), "nonsense")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--games", 100), ("--simulations", 1), ("--openings", "varied"), ("--seats", "both"), ("--split", "test"),
+        ("--move-seconds", 1), ("--save", "none"),
+    ],
+)  # fmt: skip
+def test_options_of_board_games_are_not_passed_over(option: str, value: object, counting: str) -> None:
+    """Not even where they say what holds anyway."""
+    refused(fuseki("eval", counting, "--episodes", 2, option, value), f"{option} is for board games", "leave it out")
+
+
+@pytest.mark.parametrize("words", [["--episodes", "3"], ["--sampled"], ["--video", "here"]])
+def test_options_of_episodes_are_not_passed_over(words: list[str], toe: str) -> None:
+    for against in ([], ["--against", "random"]):
+        refused(fuseki("eval", toe, *words, *against), f"{words[0]} is for", "--against", "leave it out")
+    assert not Path("here").exists()
 
 
 def test_other_missing_input(toe: str, tmp_path: Path) -> None:
@@ -297,6 +333,26 @@ def test_eval_against_truth(toe: str) -> None:
     assert answer["accuracy"] > answer["network_accuracy"], "search helps a random network"
 
 
+def test_eval_films_episodes(counting: str) -> None:
+    answer = as_json(fuseki("eval", counting, "--episodes", 4, "--video", "films", "--json"))
+    assert [video["file"] for video in answer["videos"]] == [f"films/episode-{n}.mp4" for n in (1, 2, 3)]
+    assert all(
+        video["return"] in answer["returns"] and Path(video["file"]).stat().st_size for video in answer["videos"]
+    )
+    refused(fuseki("eval", counting, "--video", "films"), "exists already")
+
+
+def test_an_environment_that_hangs_ends_an_evaluation(tmp_path: Path) -> None:
+    rollout, name = {"timeout_seconds": 0.5}, f"{WORLDS}:Bad"
+    weights = random_weights(rollout_config(name, env_options={"fault": "raise"}))
+    for fault, told in (("hang", "lane 0: step"), ("hang in the constructor", "Bad: its constructor")):
+        config = rollout_config(name, env_options={"fault": fault, "after": 3}, rollout=rollout)
+        path = save_rollout_agent(tmp_path / "x.safetensors", config, weights)
+        result = fuseki("eval", path, "--episodes", 2)
+        assert result.exit_code == 1 and result.stdout == ""
+        assert f"{told} did not return within 0.5 s" in result.stderr and len(result.stderr.splitlines()) == 1
+
+
 def test_export_gives_an_agent_or_an_onnx_file(toe: str, tmp_path: Path) -> None:
     copy, onnx = tmp_path / "copy.safetensors", tmp_path / "toe.onnx"
     assert fuseki("export", toe, "--format", "safetensors", "--out", copy).exit_code == 0
@@ -316,6 +372,18 @@ def test_envs_and_models_list_what_ships(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(models, "FOLDER", tmp_path)
     assert fuseki("models").stdout == "champion: never lost\n"
     assert as_json(fuseki("models", "--json")) == {"champion": {"result": "never lost"}}
+
+
+def test_play_shows_episodes(counting: str, toe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    shown = fuseki("play", counting, "--episodes", 2)
+    assert shown.exit_code == 0, shown.stderr
+    assert "episode 0, time 3" in shown.stdout and "episode 2: return" in shown.stdout
+    refused(fuseki("play", counting, "--gtp"), "--gtp is for board games", "leave it out")
+    refused(fuseki("play", counting, "--level", 3), "--level is for board games", "leave it out")
+    refused(fuseki("play", toe, "--episodes", 3), "--episodes is for Gymnasium environments", "leave it out")
 
 
 def test_play_through_a_pipe(toe: str) -> None:

@@ -178,6 +178,7 @@ def test_an_offline_run_holds_config_rows_axes_and_games_and_a_resumed_one_follo
 log = MetricsLog(folder, config(wandb_enabled=True))
 log.log(row(1, **{"learner/loss": 0.75, "eval/score/mcts:100": 0.5, "learner/gradient_norm": float("nan")}))
 log.text("00000001-random-1", "<X> wins", row(1))
+log.video("00000001-episode-1.mp4", b"moving", row(1))
 log.close()
 print(log.wandb_run_id)
 """
@@ -207,7 +208,7 @@ assert log.wandb_run_id == {run_id!r}
     assert axes["learner/*"] == axes["eval/*"] == "learner_steps"
     assert axes["selfplay/*"] == "seconds"
 
-    logged, page = history(first)
+    logged, page, film = history(first)
     assert {name: logged[name] for name in row(1)} == row(1)
     assert logged["learner/loss"] == 0.75
     assert logged["eval/score/mcts:100"] == 0.5
@@ -216,6 +217,10 @@ assert log.wandb_run_id == {run_id!r}
     assert page["learner_steps"] == 1
     (html,) = folders[0].rglob("*.html")
     assert "&lt;X&gt; wins" in html.read_text()
+    assert (film["video/episode-1/_type"], film["learner_steps"]) == ("video-file", 1)
+    assert axes["video/*"] == axes["eval/*"]
+    (mp4,) = folders[0].rglob("*.mp4")
+    assert mp4.read_bytes() == (tmp_path / "videos" / "00000001-episode-1.mp4").read_bytes() == b"moving"
     (followed,) = history(second)
     assert followed["learner/loss"] == 0.5
     assert followed["_step"] == SESSION_STEPS > page["_step"]

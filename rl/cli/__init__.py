@@ -1,17 +1,16 @@
 """What users type: ``fuseki train | eval | play | analyse | bench | export | plot | models | envs``.
 
 torch and ray are imported by the commands that need them, after the input has been checked as far as it can be without
-them. ``console.py`` holds what the commands share: output, progress, errors and exit statuses.
+them. ``eval`` and ``play`` have a file each, the others are here. ``rl/console.py`` holds what the commands share:
+output, progress, errors and exit statuses.
 """
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import importlib.util
 import json
 import logging
-import os
 import sys
 import time
 from pathlib import Path
@@ -19,12 +18,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rl.cli import evaluate, play
+from rl.cli.agents import AgentArgument, Device, Json, Simulations, load_agent
 from rl.console import (
     Commands,
     WrongInput,
     check_writable,
     fail,
-    progress_bar,
     show,
     unused,
     unwritable,
@@ -34,52 +34,10 @@ from rl.console import (
 
 if TYPE_CHECKING:
     from envs.game import Game
-    from rl.agent import Agent
-    from rl.gym_agent import GymAgent
 
 app = typer.Typer(
     cls=Commands, add_completion=False, pretty_exceptions_enable=False, help="Reinforcement learning by self-play."
 )
-
-AgentArgument = Annotated[
-    str, typer.Argument(metavar="AGENT", help="Run folder, checkpoint folder, .safetensors file, or a model's name.")
-]
-Simulations = Annotated[
-    int | None, typer.Option(min=0, help="Simulations a move; 0: the network alone; default: as in training.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on standard output.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-
-
-def load_any(name: str, device: str = "auto") -> Agent | GymAgent:
-    from rl.agent import load
-
-    with while_running():
-        agent = load(name, device)
-    import torch
-
-    torch.set_num_threads(idle_cores())
-    return agent
-
-
-def load_agent(name: str, device: str = "auto") -> Agent:
-    """An agent of a board game."""
-    from rl.gym_agent import GymAgent
-
-    agent = load_any(name, device)
-    if isinstance(agent, GymAgent):
-        raise WrongInput(f"agent {name!r} acts in {agent.config.env}, which is no board game: fuseki eval --episodes N")
-    return agent
-
-
-def idle_cores() -> int:
-    """Cores that nobody uses, at least 1. Torch's threads wait for each other, so one that shares its core with another
-    busy process holds up all: 28 to 77 s instead of 3.6 s for 4,520 searches on two cores under load."""
-    cores = allowed = os.cpu_count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        allowed = len(os.sched_getaffinity(0))
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    return max(1, min(allowed, round(cores - load)))
 
 
 def parse_moves(text: str, game: Game) -> list[int]:
@@ -136,6 +94,7 @@ def train(
     if resume and not folder.is_dir():
         raise WrongInput(f"there is no run to resume: the folder {str(folder)!r} does not exist")
     check_writable(folder)
+    from envs.gym import WorldError
     from rl import runtime
     from rl.runtime.checkpoint import CheckpointError, StorageError
     from rl.runtime.faults import RunFailed
@@ -146,151 +105,12 @@ def train(
     except CheckpointError as error:
         # A damaged checkpoint is the user's to replace; a disk that cannot be written is not a wrong input.
         fail(error, 1 if isinstance(error, StorageError) else 2)
-    except RunFailed as error:
+    except (RunFailed, WorldError) as error:  # of which the latter comes before there is a run
         fail(error, 1)
 
 
-class Seats(enum.StrEnum):
-    both = "both"
-    first = "first"
-    second = "second"
-
-
-@app.command("eval")
-def evaluate(
-    agent: AgentArgument,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            metavar="OPPONENT",
-            help='random, mcts:400, solver, gnugo:10, gtp:"COMMAND" (any engine that speaks GTP), another AGENT, '
-            "or truth (solved positions). Board games.",
-        ),
-    ] = None,
-    episodes: Annotated[
-        int | None, typer.Option(min=1, help="Whole episodes to play. Gymnasium environments; default: 100.")
-    ] = None,
-    sampled: Annotated[
-        bool, typer.Option("--sampled", help="Draw actions as in training, not the likeliest. With --episodes.")
-    ] = False,
-    games: Annotated[int, typer.Option(min=1, help="Games to play; each opening is played from both seats.")] = 100,
-    simulations: Simulations = None,
-    openings: Annotated[
-        str, typer.Option(metavar="varied|PLIES", help="Random moves before the players take over.")
-    ] = "varied",
-    seats: Annotated[Seats, typer.Option(help="Seat of the agent.")] = Seats.both,
-    split: Annotated[str, typer.Option(help="Part of the truth set, for --against truth.")] = "test",
-    move_seconds: Annotated[
-        float | None, typer.Option(help="Time of an engine for a move, in seconds.", show_default="60")
-    ] = None,
-    save: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR|none",
-            help="Folder for the games, as SGF where the game has it.",
-            show_default="games/ of the run, or fuseki-games/",
-        ),
-    ] = None,
-    seed: int = 0,
-    device: Device = "auto",
-    as_json: Json = False,
-) -> None:
-    """Measure an agent: games against an opponent, moves against solver truth, or whole episodes."""
-    if against is None:
-        evaluate_episodes(agent, episodes, sampled, seed, device, as_json)
-        return
-    if episodes is not None:
-        raise WrongInput("--against is for board games and --episodes for Gymnasium environments: give one of them")
-    if sampled:
-        raise WrongInput("--sampled is for episodes of Gymnasium environments; leave it out with --against")
-    from rl.evaluation.players import check_opponent
-
-    if openings != "varied" and not (openings.isascii() and openings.isdigit()):
-        raise WrongInput(f"--openings must be 'varied' or a number of random moves, not {openings!r}")
-    if move_seconds is not None and not move_seconds > 0:
-        raise WrongInput(f"--move-seconds must be above 0, not {move_seconds}")
-    if against != "truth":
-        with user_input():
-            check_opponent(against)
-    loaded = load_agent(agent, device)
-    folder = None
-    if against != "truth" and save != "none":
-        run = Path(agent)
-        folder = Path(save) if save else run / "games" if (run / "checkpoints").is_dir() else Path("fuseki-games")
-        check_writable(folder)
-    from rl.evaluation.evaluate import evaluate as measure
-
-    with while_running(), progress_bar(f"{agent} against {against}", games, hidden=against == "truth") as progress:
-        result = measure(
-            loaded,
-            against,
-            games=games,
-            simulations=simulations,
-            seed=seed,
-            openings="varied" if openings == "varied" else int(openings),
-            seats=seats.value,
-            split=split,
-            move_seconds=move_seconds,
-            save=folder,
-            progress=progress,
-        )
-    show(result, as_json)
-
-
-def evaluate_episodes(agent: str, episodes: int | None, sampled: bool, seed: int, device: str, as_json: bool) -> None:
-    from rl.gym_agent import GymAgent
-
-    loaded = load_any(agent, device)
-    if not isinstance(loaded, GymAgent):
-        raise WrongInput(f"agent {agent!r} plays {loaded.game.title}: say --against whom")
-    from envs.gym import WorldError
-    from rl.evaluation.episodes import evaluate_episodes as measure
-
-    count = episodes or 100
-    try:
-        with while_running(), progress_bar(f"{agent} in {loaded.config.env}", count, hidden=False) as progress:
-            result = measure(loaded, count, deterministic=not sampled, seed=seed, progress=progress)
-    except WorldError as error:
-        fail(error, 1)
-    if not as_json:
-        del result["returns"], result["lengths"]
-    show(result, as_json)
-
-
-@app.command()
-def play(
-    agent: AgentArgument,
-    gtp: Annotated[bool, typer.Option("--gtp", help="Serve a program that speaks GTP, such as Sabaki.")] = False,
-    simulations: Simulations = None,
-    seconds: Annotated[float | None, typer.Option(help="Time of the agent for a move, instead of simulations.")] = None,
-    level: Annotated[int | None, typer.Option(help="Limit its strength, from 1 (weakest) to 10.")] = None,
-    friendly: Annotated[bool, typer.Option("--friendly", help="Pass when all is decided, as people do.")] = False,
-    second: Annotated[bool, typer.Option("--second", help="The agent moves first.")] = False,
-    device: Device = "auto",
-) -> None:
-    """Play against an agent: in the terminal, or through another program by GTP."""
-    if gtp and second:
-        raise WrongInput("--second is for the terminal: a GTP client says who moves first")
-    from rl.play.gtp import private_output, standard_input
-
-    with private_output() if gtp else contextlib.nullcontext() as answers:
-        loaded = load_agent(agent, device)
-        from rl.play.engine import Engine
-
-        with user_input():
-            engine = Engine(loaded, simulations=simulations, seconds=seconds, level=level, friendly=friendly)
-        with while_running():
-            if seconds is not None:
-                engine.warm_up()
-            if answers is not None:
-                loaded.network()  # weights that do not fit are told of now, not in the middle of a game
-                from rl.play.gtp_go import play as serve
-
-                serve(engine, standard_input(), answers)
-            else:
-                from rl.play.terminal import play as run
-
-                run(engine, human_first=not second)
+app.command("eval")(evaluate.evaluate)
+app.command()(play.play)
 
 
 @app.command()
