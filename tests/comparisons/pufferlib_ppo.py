@@ -7,6 +7,7 @@ Needs PufferLib 3.0.0 from its source archive, unpacked, without its own games, 
 """
 
 import functools
+import os
 import sys
 import tempfile
 
@@ -18,6 +19,9 @@ from contender import Reporter, settings
 from pufferlib import pufferl
 from pufferlib.pytorch import layer_init
 from torch import nn
+
+if os.path.islink("resources"):  # PufferLib's import left it where this was started
+    os.remove("resources")
 
 
 class Episodes(gymnasium.Wrapper):
