@@ -23,7 +23,8 @@ Simulations = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on standard output.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
-GAME_OPTIONS = ("games", "simulations", "openings", "seats", "split", "move_seconds", "save")
+MATCH_OPTIONS = ("games", "openings", "seats", "move_seconds", "save")
+GAME_OPTIONS = (*MATCH_OPTIONS, "simulations", "split")
 EPISODE_OPTIONS = ("episodes", "sampled", "video")
 PLAY_GAME_OPTIONS = ("gtp", "simulations", "seconds", "level", "friendly", "second")
 

@@ -11,6 +11,7 @@ import typer
 from rl.cli.agents import (
     EPISODE_OPTIONS,
     GAME_OPTIONS,
+    MATCH_OPTIONS,
     AgentArgument,
     Device,
     Json,
@@ -76,6 +77,10 @@ def evaluate(
         evaluate_episodes(context, agent, episodes, sampled, video, seed, device, as_json)
         return
     refuse(context, EPISODE_OPTIONS, "is for episodes of Gymnasium environments and --against for board games")
+    if against == "truth":
+        refuse(context, MATCH_OPTIONS, "is for matches and the truth set no opponent")
+    else:
+        refuse(context, ["split"], f"is for the truth set and {against!r} an opponent")
     from rl.evaluation.players import check_opponent
 
     if openings != "varied" and not (openings.isascii() and openings.isdigit()):

@@ -183,6 +183,10 @@ def test_matches_that_cannot_be_played(toe: str) -> None:
     refused(fuseki("eval", toe, "--against", "random", "--openings", "many"), "--openings")
     refused(fuseki("eval", toe, "--against", "random", "--openings", "9"), "ask for fewer")
     refused(fuseki("eval", toe, "--against", "truth", "--split", "nonsense"), "nonsense")
+    refused(fuseki("eval", toe, "--against", "truth", "--games", "4"), "--games is for matches", "leave it out")
+    refused(
+        fuseki("eval", toe, "--against", "random", "--split", "tune"), "--split is for the truth set", "leave it out"
+    )
 
 
 @pytest.mark.parametrize(
