@@ -83,7 +83,7 @@ class AgentPlayer:
 
     def actions(self, states: np.ndarray, moves: Sequence[Sequence[int]] = ()) -> np.ndarray:
         """Moves [N] int64 for ongoing positions [N, S] int64; ``moves`` as in ``evaluation.players``, not needed."""
-        return self._search.run(states, self._evaluator, simulations=self.simulations).action
+        return self._search.run(states, self._evaluator, simulations=self.simulations, forget=False).action
 
 
 class Agent:

@@ -70,6 +70,7 @@ class SelfPlayReport:
     games: list[GameRecord]
     moves: int  # moves played in the stretch, those of unfinished games included
     evaluations: int  # positions evaluated by the network
+    recalled: int  # positions that it had evaluated before, whose answers were kept
     seconds: float  # wall time of the stretch
     evaluator_seconds: float  # the part of it spent inside the evaluator
     simulations: int  # budget of a full search now

@@ -17,7 +17,7 @@ from rl.search.lane import ask, begin, decide, keep_subtree
 from rl.search.tree import DONE, IDLE, view_knobs, view_lanes, view_tree
 
 # As in rl/search/kernels.py: what numba compiles into this file from others.
-COMPILED_IN = "945c58720f60ddd6"
+COMPILED_IN = "ef9df94d15aa1a4c"
 
 
 DECIDED_MOVES = 4  # searches in a row, of both sides, that must agree before a game counts as decided
@@ -192,6 +192,7 @@ def play_found(tree, lanes, b, knobs, games, habits, stream, version, play, poli
         int64[::1],
         int64[::1],
         int64[:, ::1],
+        int64[:, ::1],
         uint64[::1],
         int64,
         int32[::1],
@@ -200,11 +201,12 @@ def play_found(tree, lanes, b, knobs, games, habits, stream, version, play, poli
     error_model="numpy",
     nogil=True,
 )
-def advance(rules, tree, lanes, knobs, games, habits, points, stream, version, asked):
+def advance(rules, tree, lanes, knobs, games, habits, points, symmetries, stream, version, asked):
     """Play on in every game until it needs the network or has ended (its lane is then idle).
 
     Writes the planes of a lane's question to it, and the lanes that wait for an answer to ``asked`` [≤B];
-    returns how many they are, and how many moves were played. ``version`` signs the moves.
+    returns how many they are, and how many moves were played. ``version`` signs the moves; ``points`` and
+    ``symmetries`` are the board's symmetries of points and of actions.
     """
     tree, lanes, knobs, rules = view_tree(tree), view_lanes(lanes), view_knobs(knobs), view_rules(rules)
     games, habits = view_games(games), view_habits(habits)
@@ -220,7 +222,7 @@ def advance(rules, tree, lanes, knobs, games, habits, points, stream, version, a
     waiting = played = 0
     for b in range(lanes.phase.shape[0]):
         while True:
-            if ask(tree, lanes, b, knobs, rules, points, mask, scratch, q, policy, scratch_planes) > 0:
+            if ask(tree, lanes, b, knobs, rules, points, symmetries, mask, scratch, q, policy, scratch_planes) > 0:
                 asked[waiting] = b
                 waiting += 1
                 break

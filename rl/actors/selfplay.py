@@ -83,29 +83,46 @@ class SelfPlay:
         ended: list[GameRecord] = []
         evaluations = 0
         inside = 0.0
+        self.search.answered_by(evaluate.version)
+        recalled = self.search.recalled
+        deadline = started + seconds
         # Of games that wait for no answer: those just begun, when this is the first stretch.
-        planes, played = self._advance(evaluate.version, ended)
-        while evaluations == 0 or (played < moves and time.perf_counter() - started < seconds):
-            before = time.perf_counter()
-            answer = evaluate(planes)
-            inside += time.perf_counter() - before
-            self.search.update(answer)
-            evaluations += len(planes)
+        planes, played = self._advance(evaluate.version, ended, moves, deadline)
+        begun = False
+        while not begun or (played < moves and time.perf_counter() < deadline):
+            begun = True
+            if len(planes):
+                before = time.perf_counter()
+                answer = evaluate(planes)
+                inside += time.perf_counter() - before
+                self.search.update(answer)
+                evaluations += len(planes)
             # Before this returns: the next stretch may be played with newer weights, which did not search these moves.
-            planes, more = self._advance(evaluate.version, ended)
+            planes, more = self._advance(evaluate.version, ended, moves - played, deadline)
             played += more
         return SelfPlayReport(
-            ended, played, evaluations, time.perf_counter() - started, inside, self.habits.full_simulations
+            games=ended,
+            moves=played,
+            evaluations=evaluations,
+            recalled=self.search.recalled - recalled,
+            seconds=time.perf_counter() - started,
+            evaluator_seconds=inside,
+            simulations=self.habits.full_simulations,
         )
 
-    def _advance(self, version: int, ended: list[GameRecord]) -> tuple[np.ndarray, int]:
-        """Planes of what every game asks next, and the moves played on the way; new games replace those that end."""
+    def _advance(self, version: int, ended: list[GameRecord], enough: int, deadline: float) -> tuple[np.ndarray, int]:
+        """Planes of what every game asks next, and the moves played on the way; new games replace those that end.
+
+        Where all answers are recalled, nothing is ever asked: well after ``enough`` moves, or past the deadline, it
+        returns with what is asked by then.
+        """
         search, played = self.search, 0
         while True:
             waiting, more = advance(
                 *search.handles,
                 *self.handles,
                 search.points,
+                search.actions,
                 self.stream,
                 version,
                 search.asked,
@@ -120,6 +137,8 @@ class SelfPlay:
                     self.archive.add(record)
             ended += records
             self._open(over)
+            if played >= enough + self.games or time.perf_counter() >= deadline:
+                return search.waiting(waiting), played
 
     def _open(self, lanes: np.ndarray) -> None:
         """New games, a share of them up to ``random_opening_plies`` random moves away from the start of a variant.
@@ -166,6 +185,8 @@ class SelfPlay:
             full = tensors["search.lane.budget"] == self.habits.full_simulations
             tensors = tensors | {"full_search": full, "surprise": np.full_like(self.flight.surprise, np.nan)}
         for name, array in self._arrays().items():
+            if name not in tensors and name.startswith("search.lane."):
+                continue  # saved before answers were kept
             if tensors[name].shape != array.shape:
                 raise ValueError(f"{name} has shape {tensors[name].shape}; these games need {array.shape}")
             array[...] = tensors[name]

@@ -38,6 +38,9 @@ class SearchConfig(Section):
     solver: bool = True  # back up proven wins, draws and losses exactly (Winands et al. 2008, MCTS-Solver)
     lookahead: bool = False  # try a new node's moves, and the replies, for immediate wins; cheap only in cheap games
     reuse_tree: bool = False  # keep the played move's subtree for the next search
+    # Answers of the network that are kept while its weights stay the same (KataGo's nnCacheSize): searches of a game
+    # ask much again that the last one asked, and come to a position by several ways. 0: none
+    cache: Annotated[int, Field(ge=0)] = 65_536
     root_symmetries: bool = False  # average the root's evaluation over the board's symmetries
     # Gumbel AlphaZero (Danihelka et al. 2022)
     max_considered: Positive = 16  # root actions in sequential halving

@@ -252,7 +252,7 @@ class Engine:
     def _rooted(self, simulations: int, kind: str, unlimited: bool) -> Search:
         """A search of the position of now, begun: on in the old tree where it contains the position."""
         averaged = simulations >= AVERAGED_ROOT
-        knobs = {"reuse_tree": True, "kind": kind, "root_symmetries": averaged}
+        knobs = {"reuse_tree": True, "kind": kind, "root_symmetries": averaged, "cache": 0}
         config = self.agent.config.search.model_copy(update=knobs)
         leaves = (
             1 if simulations < 2 * LEAF_SHARE else min(self._measured()[0], _power_of_two(simulations // LEAF_SHARE))

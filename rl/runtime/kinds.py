@@ -258,7 +258,7 @@ class Stretch:
 
     def add(self, report: Report) -> None:
         self.last = report
-        for name in ("env_steps", "evaluations", "seconds", "evaluator_seconds", "environment_seconds"):
+        for name in ("env_steps", "evaluations", "recalled", "seconds", "evaluator_seconds", "environment_seconds"):
             self.sums[name] += getattr(report, name, 0.0)
 
     def add_finished(self, summary: dict[str, float]) -> None:
@@ -288,6 +288,7 @@ class Stretch:
             "selfplay/evaluations_per_second": self.sums["evaluations"] / elapsed,
             "selfplay/moves_per_second": self.sums["env_steps"] / elapsed,
             "selfplay/simulations": self.last.simulations,
+            "selfplay/recalled_share": self.sums["recalled"] / max(1, self.sums["recalled"] + self.sums["evaluations"]),
             "selfplay/evaluator_share": self.sums["evaluator_seconds"] / self.sums["seconds"],
         }
         if games := self.totals["games"]:

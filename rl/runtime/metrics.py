@@ -62,6 +62,7 @@ METRICS: dict[str, Metric] = {
     "selfplay/evaluations_per_second": Metric("positions/s", "positions evaluated a second, all actors together"),
     "selfplay/moves_per_second": Metric("moves/s", "moves played a second, all actors together"),
     "selfplay/simulations": Metric("simulations", "budget of a full search, as far as it has grown by then"),
+    "selfplay/recalled_share": Metric("", "share of the network's answers that were recalled, not asked for again"),
     "selfplay/evaluator_share": Metric("", "share of the actors' time inside the network; the rest is search"),
     "selfplay/game_length": Metric("moves", "mean length of the games finished"),
     "selfplay/first_player_score": Metric("", "points a game of the first player: a win 1, a draw ½"),

@@ -11,14 +11,14 @@ import numpy as np
 from numba import boolean, float32, int32, int64, njit, uint64, void
 
 from rl.search.handles import view_rules
-from rl.search.lane import STAY, answer, ask, begin, decide, keep_subtree, keep_tree, waits
+from rl.search.lane import STAY, answer, ask, begin, decide, keep_subtree, keep_tree, remember, waits
 from rl.search.policies import edge_mean
 from rl.search.tree import view_knobs, view_lanes, view_tree
 
 # numba compiles other files into these kernels but looks only at this one when it decides whether its cached machine
 # code is still valid. Their digest stands here so that a change of theirs is one of this file too;
 # tests/test_compiled_in.py compares it and says what to write.
-COMPILED_IN = "2062aca43a30865b"
+COMPILED_IN = "807f068489f05e1e"
 
 Handles = (int64[::1],) * 4  # of rules, tree, lanes and knobs
 
@@ -75,13 +75,14 @@ def start(rules, tree, lanes, knobs, states, actions, chosen, budgets, explore, 
     int64(
         *Handles,
         int64[:, ::1],
+        int64[:, ::1],
         int32[::1],
     ),
     cache=True,
     error_model="numpy",
     nogil=True,
 )
-def select(rules, tree, lanes, knobs, point_symmetries, asked):
+def select(rules, tree, lanes, knobs, point_symmetries, action_symmetries, asked):
     """Advance every lane to its next evaluation or to the end of its search.
 
     Writes what a lane asks about to its rows of ``planes``, and the rows that wait for an answer to
@@ -96,7 +97,20 @@ def select(rules, tree, lanes, knobs, point_symmetries, asked):
     scratch_planes = np.zeros(lanes.planes.shape[1:], np.float32)
     count = 0
     for b in range(lanes.phase.shape[0]):
-        rows = ask(tree, lanes, b, knobs, view_rules(rules), point_symmetries, mask, scratch, q, policy, scratch_planes)
+        rows = ask(
+            tree,
+            lanes,
+            b,
+            knobs,
+            view_rules(rules),
+            point_symmetries,
+            action_symmetries,
+            mask,
+            scratch,
+            q,
+            policy,
+            scratch_planes,
+        )
         for i in range(rows):
             asked[count] = b * lanes.leaf.shape[1] + i
             count += 1
@@ -123,6 +137,7 @@ def update(tree, lanes, knobs, action_symmetries, logits, wdl):
     i = 0
     for b in range(lanes.phase.shape[0]):
         for which in range(waits(lanes, b)):
+            remember(lanes, b * lanes.leaf.shape[1] + which, logits[i], wdl[i])
             answer(tree, lanes, b, which, knobs, action_symmetries, logits[i], wdl[i])
             i += 1
     return True

@@ -289,39 +289,6 @@ def write_planes(tree, b, node, symmetry, point_symmetries, planes, scratch_plan
 
 
 @njit(error_model="numpy")
-def ask(tree, lanes, b, knobs, rules, point_symmetries, mask, scratch, q, policy, scratch_planes):
-    """Advance the lane to its next evaluations, whose planes are written, or to the end of its search.
-
-    Returns for how many answers it waits, 0 at the end; one that waits already keeps its planes.
-    """
-    leaves = lanes.leaf.shape[1]
-    if lanes.phase[b] == SEARCHING:
-        count = 0
-        while count < leaves:
-            leaf = select_leaf(tree, lanes, b, knobs, rules.play, rules.legal, mask, scratch, q, policy)
-            if leaf < 0:
-                break
-            out = lanes.planes[b * leaves + count]
-            write_planes(tree, b, leaf, 0, point_symmetries, rules.planes, scratch_planes, out)
-            lanes.leaf[b, count] = leaf
-            if leaves > 1:
-                parent = tree.parent[b, leaf]
-                seen = tree.net_value[b, parent]
-                lanes.expected[b, count] = -seen if other_mover(tree, b, leaf, parent) else seen
-                reserve(tree, b, leaf, lanes.expected[b, count])
-            count += 1
-        lanes.pending[b] = count
-        lanes.phase[b] = LEAF_ASKED if count > 0 else DONE
-    elif lanes.phase[b] == ROOT:
-        out = lanes.planes[b * leaves]
-        write_planes(tree, b, 0, lanes.symmetry[b], point_symmetries, rules.planes, scratch_planes, out)
-        lanes.leaf[b, 0] = 0
-        lanes.pending[b] = 1
-        lanes.phase[b] = ROOT_ASKED
-    return waits(lanes, b)
-
-
-@njit(error_model="numpy")
 def waits(lanes, b):
     """For how many answers of the network the lane waits."""
     return lanes.pending[b] if lanes.phase[b] == LEAF_ASKED or lanes.phase[b] == ROOT_ASKED else 0
@@ -359,6 +326,16 @@ def normalise(tree, b, node):
 
 
 @njit(error_model="numpy")
+def expand(tree, b, node, logits, wdl, actions_of):
+    """Give a new node the network's policy and value; returns the value."""
+    store_policy(tree, b, node, logits, actions_of, 1.0)
+    normalise(tree, b, node)
+    value = wdl[0] - wdl[2]
+    tree.net_value[b, node] = value
+    return value
+
+
+@njit(error_model="numpy")
 def answer(tree, lanes, b, which, knobs, action_symmetries, logits, wdl):
     """Expand the asked node, ``which`` of the lane's, with the network's answer (logits [A], wdl [3]); back it up."""
     node = lanes.leaf[b, which]
@@ -376,9 +353,7 @@ def answer(tree, lanes, b, which, knobs, action_symmetries, logits, wdl):
         normalise(tree, b, node)
         tree.visits[b, node] += 1
     else:
-        store_policy(tree, b, node, logits, action_symmetries[0], 1.0)
-        normalise(tree, b, node)
-        tree.net_value[b, node] = value
+        value = expand(tree, b, node, logits, wdl, action_symmetries[0])
         reserved = lanes.leaf.shape[1] > 1
         expected = lanes.expected[b, which] if reserved else np.float32(0.0)
         back_up(tree, b, node, value, wdl[1], knobs, 1 - int(reserved), expected)
@@ -387,6 +362,93 @@ def answer(tree, lanes, b, which, knobs, action_symmetries, logits, wdl):
     # Said here rather than in the next ask, so that the lane can start its next search before it.
     over = lanes.done[b] >= lanes.budget[b] or tree.proven[b, 0] != UNPROVEN
     lanes.phase[b] = DONE if over else SEARCHING
+
+
+@njit(error_model="numpy")
+def fingerprint(planes, era):
+    """64 bits for the network's input [C, H, W] and the era; never 0."""
+    words = planes.reshape(planes.size).view(np.uint32)
+    bits = np.uint64(era) + np.uint64(0x9E3779B97F4A7C15)
+    for i in range(words.shape[0]):  # as in the finaliser of MurmurHash3
+        bits = (bits ^ np.uint64(words[i])) * np.uint64(0xFF51AFD7ED558CCD)
+        bits ^= bits >> np.uint64(32)
+    return bits | np.uint64(1)
+
+
+@njit(error_model="numpy")
+def place_of(lanes, key):
+    return np.int64((key >> np.uint64(1)) & np.uint64(lanes.cache_key.shape[0] - 1))
+
+
+@njit(error_model="numpy")
+def recall(lanes, row):
+    """The place of the network's answer to this row of planes, -1 where it has to be asked; notes the row's key."""
+    if lanes.cache_key.shape[0] == 0:
+        return -1
+    key = fingerprint(lanes.planes[row], lanes.era[0])
+    lanes.key[row] = key
+    place = place_of(lanes, key)
+    if lanes.cache_key[place] != key:
+        return -1
+    lanes.recalled[0] += 1
+    return place
+
+
+@njit(error_model="numpy")
+def remember(lanes, row, logits, wdl):
+    """Keep the network's answer to this row of planes, in place of an older one."""
+    if lanes.cache_key.shape[0] == 0:
+        return
+    key = lanes.key[row]
+    place = place_of(lanes, key)
+    lanes.cache_key[place] = key
+    for a in range(logits.shape[0]):
+        lanes.cache_logits[place, a] = logits[a]
+    for i in range(3):
+        lanes.cache_wdl[place, i] = wdl[i]
+
+
+@njit(error_model="numpy")
+def ask(tree, lanes, b, knobs, rules, point_symmetries, action_symmetries, mask, scratch, q, policy, scratch_planes):
+    """Advance the lane to its next evaluations, whose planes are written, or to the end of its search.
+
+    Returns for how many answers it waits, 0 at the end; one that waits already keeps its planes. What the network has
+    been asked before it is not asked again (``recall``).
+    """
+    leaves = lanes.leaf.shape[1]
+    while lanes.phase[b] == ROOT:
+        out = lanes.planes[b * leaves]
+        write_planes(tree, b, 0, lanes.symmetry[b], point_symmetries, rules.planes, scratch_planes, out)
+        lanes.leaf[b, 0] = 0
+        lanes.pending[b] = 1
+        lanes.phase[b] = ROOT_ASKED
+        place = recall(lanes, b * leaves)
+        if place >= 0:
+            answer(tree, lanes, b, 0, knobs, action_symmetries, lanes.cache_logits[place], lanes.cache_wdl[place])
+    if lanes.phase[b] == SEARCHING:
+        count = 0
+        while count < leaves:
+            leaf = select_leaf(tree, lanes, b, knobs, rules.play, rules.legal, mask, scratch, q, policy)
+            if leaf < 0:
+                break
+            out = lanes.planes[b * leaves + count]
+            write_planes(tree, b, leaf, 0, point_symmetries, rules.planes, scratch_planes, out)
+            place = recall(lanes, b * leaves + count)
+            if place >= 0:
+                wdl = lanes.cache_wdl[place]
+                value = expand(tree, b, leaf, lanes.cache_logits[place], wdl, action_symmetries[0])
+                back_up(tree, b, leaf, value, wdl[1], knobs, 1, np.float32(0.0))
+                continue
+            lanes.leaf[b, count] = leaf
+            if leaves > 1:
+                parent = tree.parent[b, leaf]
+                seen = tree.net_value[b, parent]
+                lanes.expected[b, count] = -seen if other_mover(tree, b, leaf, parent) else seen
+                reserve(tree, b, leaf, lanes.expected[b, count])
+            count += 1
+        lanes.pending[b] = count
+        lanes.phase[b] = LEAF_ASKED if count > 0 else DONE
+    return waits(lanes, b)
 
 
 @njit(error_model="numpy")

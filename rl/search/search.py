@@ -44,7 +44,7 @@ class Search:
         self.max_simulations = max_simulations or config.simulations
         self.stream = np.random.SeedSequence(seed).generate_state(1, np.uint64)  # of the root noise
         nodes = (2 if config.reuse_tree else 1) * (self.max_simulations + 1) + game.num_actions + 1
-        self.tree, self.lane = allocate(game, lanes, nodes, self.max_simulations, leaves)
+        self.tree, self.lane = allocate(game, lanes, nodes, self.max_simulations, leaves, config.cache)
         self.knobs = Knobs(
             kind=GUMBEL if config.kind == "gumbel" else PUCT,
             solver=int(config.solver),
@@ -109,7 +109,7 @@ class Search:
 
     def select(self) -> np.ndarray:
         """Planes [n, C, H, W] of the positions to evaluate next; they hold until the next call."""
-        return self.waiting(kernels.select(*self.handles, self.points, self.asked))
+        return self.waiting(kernels.select(*self.handles, self.points, self.actions, self.asked))
 
     def waiting(self, count: int) -> np.ndarray:
         """Planes of the ``count`` rows that stand in ``asked``."""
@@ -121,6 +121,21 @@ class Search:
         wdl = np.ascontiguousarray(evaluation.wdl, np.float32)
         answered = kernels.update(*self.handles[1:], self.actions, logits, wdl)
         assert answered, "one answer for each selected row"
+
+    def answered_by(self, version: int) -> None:
+        """Answers come from the weights of this version from now on: those of others are forgotten."""
+        if self.lane.era[1] != version:
+            self.forget()
+            self.lane.era[1] = version
+
+    def forget(self) -> None:
+        """Recall no answer that was given until now."""
+        self.lane.era[0] += 1
+
+    @property
+    def recalled(self) -> int:
+        """How many answers were recalled so far instead of being asked for."""
+        return int(self.lane.recalled[0])
 
     def stop(self) -> None:
         """End the searches of all lanes with the simulations that they have.
@@ -160,12 +175,21 @@ class Search:
         )
 
     def run(
-        self, states: np.ndarray, evaluate: Evaluate, *, simulations: int | None = None, explore: bool = False
+        self,
+        states: np.ndarray,
+        evaluate: Evaluate,
+        *,
+        simulations: int | None = None,
+        explore: bool = False,
+        forget: bool = True,
     ) -> SearchResult:
         """Search ongoing positions ``states`` [N, S] to the end; N may exceed the number of lanes.
 
-        ``simulations`` 0 means the network alone: its likeliest legal action and its own value.
+        ``simulations`` 0 means the network alone: its likeliest legal action and its own value. Without ``forget``,
+        answers of earlier calls are recalled: for those whose evaluator stays the same.
         """
+        if forget:
+            self.forget()
         budget = self.config.simulations if simulations is None else simulations
         if budget == 0:
             return self._network_alone(states, evaluate)

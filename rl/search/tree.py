@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import float32, float64, int8, int32, int64
+from numba import float32, float64, int8, int32, int64, uint64
 from numba.core import types
 
 from envs.game import Game
@@ -54,6 +54,13 @@ class Lanes(NamedTuple):
     explore: np.ndarray  # [B] int8, 1 where the PUCT root mixes the noise in
     schedule: np.ndarray  # [B, simulations] int32, see policies.visit_schedule
     planes: np.ndarray  # [B·L, C, H, W] float32, what the lanes ask the network about: L rows each
+    # The network's newest answers, each in one of M places (a power of two, or 0) by the fingerprint of the question
+    key: np.ndarray  # [B·L] uint64, fingerprints of what the lanes ask
+    era: np.ndarray  # [2] int64: a number that is part of every fingerprint, and the version of the weights that answer
+    recalled: np.ndarray  # [1] int64, answers that were found here
+    cache_key: np.ndarray  # [M] uint64, 0 where a place is empty
+    cache_logits: np.ndarray  # [M, A] float32
+    cache_wdl: np.ndarray  # [M, 3] float32
 
 
 class Knobs(NamedTuple):
@@ -106,6 +113,12 @@ LanesType = types.NamedTuple(
         int8[::1],
         int32[:, ::1],
         float32[:, :, :, ::1],
+        uint64[::1],
+        int64[::1],
+        int64[::1],
+        uint64[::1],
+        float32[:, ::1],
+        float32[:, ::1],
     ),
     Lanes,
 )
@@ -117,8 +130,12 @@ view_lanes = viewer(LanesType)
 view_knobs = viewer(KnobsType)
 
 
-def allocate(game: Game, lanes: int, nodes: int, simulations: int, leaves: int) -> tuple[Tree, Lanes]:
-    """Empty trees for ``lanes`` games with room for ``nodes`` nodes and ``simulations`` simulations each."""
+def allocate(game: Game, lanes: int, nodes: int, simulations: int, leaves: int, cache: int) -> tuple[Tree, Lanes]:
+    """Empty trees for ``lanes`` games with room for ``nodes`` nodes and ``simulations`` simulations each.
+
+    At most ``cache`` answers of the network are remembered.
+    """
+    places = 1 << cache.bit_length() - 1 if cache else 0
     actions, words = game.num_actions, game.state_size
     node, edge = (lanes, nodes), (lanes, nodes, actions)
     tree = Tree(
@@ -151,4 +168,10 @@ def allocate(game: Game, lanes: int, nodes: int, simulations: int, leaves: int) 
         explore=np.zeros(lanes, np.int8),
         schedule=np.zeros((lanes, simulations), np.int32),
         planes=np.zeros((lanes * leaves, *game.plane_shape), np.float32),
+        key=np.zeros(lanes * leaves, np.uint64),
+        era=np.zeros(2, np.int64),
+        recalled=np.zeros(1, np.int64),
+        cache_key=np.zeros(places, np.uint64),
+        cache_logits=np.zeros((places, actions), np.float32),
+        cache_wdl=np.zeros((places, 3), np.float32),
     )

@@ -120,7 +120,7 @@ def test_where_nothing_is_worth_keeping_the_search_starts_afresh(kind: Kind, cas
     # O threatens to win in column 2, so that every other move of X is lost.
     position = drawn_board(FOUR, THREAT) if case == "proven" else FOUR.initial_state()
     reuse, lookahead = case != "switched off", case == "proven"
-    config = SearchConfig(simulations=20, reuse_tree=reuse, lookahead=lookahead, kind=kind, max_considered=2)
+    config = SearchConfig(simulations=20, reuse_tree=reuse, lookahead=lookahead, kind=kind, max_considered=2, cache=0)
     search = Search(FOUR, config, 1, seed=0)
     search.start(np.arange(1), position[None], 20)
     to_the_end(search, constant(7, logits=[0, 0, 0, 9, 0, 0, 0]))
