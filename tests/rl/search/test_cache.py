@@ -39,7 +39,7 @@ def assert_same(a: SearchResult, b: SearchResult) -> None:
 @pytest.mark.parametrize("cache", [65_536, 100, 1])
 def test_nothing_changes_but_the_number_of_questions(kind: str, symmetries: bool, cache: int) -> None:
     positions = random_positions(FOUR, 40, (0, 12), seed=1)
-    knobs = {"kind": kind, "root_symmetries": symmetries, "lookahead": True}
+    knobs: dict[str, Any] = {"kind": kind, "root_symmetries": symmetries, "lookahead": True}
     plain, asked = searched(positions, 0, **knobs)
     recalled, fewer = searched(positions, cache, **knobs)
     assert_same(plain, recalled)
