@@ -33,6 +33,7 @@ from rl.weights import Publisher
 log = logging.getLogger(__name__)
 
 PLAY_SECONDS = 2.0  # length of one stretch of play: how long an actor goes without looking for new weights
+PLAY_MOVES = 16  # ..., or so many moves a game: tiny games, whose answers are soon all recalled, end by the thousand
 WAIT_SECONDS = 1.0  # the driver looks at the clock and at Ctrl-C this often
 MAX_RESTARTS_A_MINUTE = 20  # more than this is no accident: give up instead of looping
 MAX_DEATHS_IN_A_ROW = 4  # of an actor that finishes nothing in between: then what it runs is to blame
@@ -187,7 +188,7 @@ class Driver:
         news = self.published.newer_than(self.held[index])  # nobody fetches what it has
         self.held[index] = self.published.version
         self.handed[index] += 1
-        report, games = self.actors[index].play.remote(news.weights if news else None, None, PLAY_SECONDS)
+        report, games = self.actors[index].play.remote(news.weights if news else None, PLAY_MOVES, PLAY_SECONDS)
         self.calls[report] = Call("play", index, games)
 
     def wait(self) -> list[Call]:
