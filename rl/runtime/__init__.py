@@ -41,7 +41,7 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, serial: 
     with session:
         try:
             if serial:
-                run_lockstep(session, LocalActors(config, session.clock.env_steps))
+                run_lockstep(session, LocalActors(config, 0 if config.run.mode == "sync" else session.clock.env_steps))
             else:
                 _on_ray(session)
         except WorldError as error:  # before there was anything to save
@@ -61,7 +61,7 @@ def _on_ray(session: Session) -> None:
     with cluster():
         if session.config.run.mode == "sync":
             placed = plan(session.config, ray.cluster_resources())
-            run_lockstep(session, RayActors(session.config, placed, session.clock.env_steps))
+            run_lockstep(session, RayActors(session.config, placed))
         else:
             run_async(session)
 

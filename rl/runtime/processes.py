@@ -162,9 +162,8 @@ RayExaminer: Any = ray.remote(ExaminerProcess)
 class RayActors:
     """Several actors in lock step, for ``loop.run_lockstep``."""
 
-    def __init__(self, config: Config, placed: Plan, begun: int = 0):
-        """``begun``: see ``actor_seed``."""
-        self.config, self.placed, self.begun = config, placed, begun
+    def __init__(self, config: Config, placed: Plan):
+        self.config, self.placed = config, placed
         self.actors: list[Any] = []
         self.replace()
 
@@ -174,7 +173,7 @@ class RayActors:
             ray.kill(actor)
         self.actors = [
             RayActor.options(num_gpus=self.placed.actor_gpus).remote(
-                self.config, actor_seed(self.config.seed, i, self.begun), self.placed.actors
+                self.config, actor_seed(self.config.seed, i), self.placed.actors
             )
             for i in range(self.placed.actors)
         ]

@@ -69,8 +69,13 @@ def finish(process: subprocess.Popen[str], seconds: float = 120) -> str:
 
 def workers(process: subprocess.Popen[str], name: str) -> list[psutil.Process]:
     """The run's Ray worker processes of this class, as ``ps`` shows them."""
-    children = psutil.Process(process.pid).children(recursive=True)
-    return [c for c in children if c.is_running() and any(f"ray::{name}" in part for part in c.cmdline())]
+    for _ in range(20):  # a process that is just changing its title seems to have none
+        children = psutil.Process(process.pid).children(recursive=True)
+        found = [c for c in children if c.is_running() and any(f"ray::{name}" in part for part in c.cmdline())]
+        if found:
+            break
+        time.sleep(0.05)
+    return found
 
 
 def rows(run_dir: Path) -> list[dict[str, float]]:
