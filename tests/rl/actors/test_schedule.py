@@ -25,8 +25,6 @@ def config(full: int = 64, fast: int = 16, first: int | None = 4, **play: Any) -
     play = {"fast_simulations": fast, "first_simulations": first, "simulations_grow_until": 0.5} | play
     search = {"simulations": full, "solver": False, "cache": 0}
     return small_config("connect_four", search=search, selfplay=play, run=SYNC)
-        "connect_four", search={"simulations": full, "solver": False, "cache": 0}, selfplay=play, run=SYNC
-    )
 
 
 @pytest.mark.parametrize(
