@@ -18,6 +18,7 @@ from rl.actors.games import Games, GamesType, Habits, HabitsType, advance, draw_
 from rl.config import GameConfig
 from rl.records import Evaluation, GameRecord, SelfPlayReport, Tensors
 from rl.search import Search
+from rl.search.cache import FIELDS
 from rl.search.handles import handle_of
 from rl.search.tree import IDLE
 
@@ -185,7 +186,7 @@ class SelfPlay:
             full = tensors["search.lane.budget"] == self.habits.full_simulations
             tensors = tensors | {"full_search": full, "surprise": np.full_like(self.flight.surprise, np.nan)}
         for name, array in self._arrays().items():
-            if name not in tensors and name.startswith("search.lane."):
+            if name not in tensors and name.removeprefix("search.lane.") in FIELDS:
                 continue  # saved before answers were kept
             if tensors[name].shape != array.shape:
                 raise ValueError(f"{name} has shape {tensors[name].shape}; these games need {array.shape}")

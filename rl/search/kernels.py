@@ -10,15 +10,16 @@ from __future__ import annotations
 import numpy as np
 from numba import boolean, float32, int32, int64, njit, uint64, void
 
+from rl.search.cache import remember
 from rl.search.handles import view_rules
-from rl.search.lane import STAY, answer, ask, begin, decide, keep_subtree, keep_tree, remember, waits
+from rl.search.lane import STAY, answer, ask, begin, decide, keep_subtree, keep_tree, waits
 from rl.search.policies import edge_mean
 from rl.search.tree import view_knobs, view_lanes, view_tree
 
 # numba compiles other files into these kernels but looks only at this one when it decides whether its cached machine
 # code is still valid. Their digest stands here so that a change of theirs is one of this file too;
 # tests/test_compiled_in.py compares it and says what to write.
-COMPILED_IN = "807f068489f05e1e"
+COMPILED_IN = "f5f013e5e97c4ff0"
 
 Handles = (int64[::1],) * 4  # of rules, tree, lanes and knobs
 

@@ -13,6 +13,7 @@ from numba import njit
 
 from envs.game import DRAW, FIRST_WON, ONGOING, STATUS, TO_MOVE
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, UNPROVEN
+from rl.search.cache import recall
 from rl.search.noise import draw_gamma, draw_gumbel
 from rl.search.policies import (
     completed_values,
@@ -326,13 +327,11 @@ def normalise(tree, b, node):
 
 
 @njit(error_model="numpy")
-def expand(tree, b, node, logits, wdl, actions_of):
-    """Give a new node the network's policy and value; returns the value."""
+def expand(tree, b, node, logits, value, actions_of):
+    """Give a new node the network's policy and value."""
     store_policy(tree, b, node, logits, actions_of, 1.0)
     normalise(tree, b, node)
-    value = wdl[0] - wdl[2]
     tree.net_value[b, node] = value
-    return value
 
 
 @njit(error_model="numpy")
@@ -353,7 +352,7 @@ def answer(tree, lanes, b, which, knobs, action_symmetries, logits, wdl):
         normalise(tree, b, node)
         tree.visits[b, node] += 1
     else:
-        value = expand(tree, b, node, logits, wdl, action_symmetries[0])
+        expand(tree, b, node, logits, value, action_symmetries[0])
         reserved = lanes.leaf.shape[1] > 1
         expected = lanes.expected[b, which] if reserved else np.float32(0.0)
         back_up(tree, b, node, value, wdl[1], knobs, 1 - int(reserved), expected)
@@ -362,50 +361,6 @@ def answer(tree, lanes, b, which, knobs, action_symmetries, logits, wdl):
     # Said here rather than in the next ask, so that the lane can start its next search before it.
     over = lanes.done[b] >= lanes.budget[b] or tree.proven[b, 0] != UNPROVEN
     lanes.phase[b] = DONE if over else SEARCHING
-
-
-@njit(error_model="numpy")
-def fingerprint(planes, era):
-    """64 bits for the network's input [C, H, W] and the era; never 0."""
-    words = planes.reshape(planes.size).view(np.uint32)
-    bits = np.uint64(era) + np.uint64(0x9E3779B97F4A7C15)
-    for i in range(words.shape[0]):  # as in the finaliser of MurmurHash3
-        bits = (bits ^ np.uint64(words[i])) * np.uint64(0xFF51AFD7ED558CCD)
-        bits ^= bits >> np.uint64(32)
-    return bits | np.uint64(1)
-
-
-@njit(error_model="numpy")
-def place_of(lanes, key):
-    return np.int64((key >> np.uint64(1)) & np.uint64(lanes.cache_key.shape[0] - 1))
-
-
-@njit(error_model="numpy")
-def recall(lanes, row):
-    """The place of the network's answer to this row of planes, -1 where it has to be asked; notes the row's key."""
-    if lanes.cache_key.shape[0] == 0:
-        return -1
-    key = fingerprint(lanes.planes[row], lanes.era[0])
-    lanes.key[row] = key
-    place = place_of(lanes, key)
-    if lanes.cache_key[place] != key:
-        return -1
-    lanes.recalled[0] += 1
-    return place
-
-
-@njit(error_model="numpy")
-def remember(lanes, row, logits, wdl):
-    """Keep the network's answer to this row of planes, in place of an older one."""
-    if lanes.cache_key.shape[0] == 0:
-        return
-    key = lanes.key[row]
-    place = place_of(lanes, key)
-    lanes.cache_key[place] = key
-    for a in range(logits.shape[0]):
-        lanes.cache_logits[place, a] = logits[a]
-    for i in range(3):
-        lanes.cache_wdl[place, i] = wdl[i]
 
 
 @njit(error_model="numpy")
@@ -436,7 +391,8 @@ def ask(tree, lanes, b, knobs, rules, point_symmetries, action_symmetries, mask,
             place = recall(lanes, b * leaves + count)
             if place >= 0:
                 wdl = lanes.cache_wdl[place]
-                value = expand(tree, b, leaf, lanes.cache_logits[place], wdl, action_symmetries[0])
+                value = wdl[0] - wdl[2]
+                expand(tree, b, leaf, lanes.cache_logits[place], value, action_symmetries[0])
                 back_up(tree, b, leaf, value, wdl[1], knobs, 1, np.float32(0.0))
                 continue
             lanes.leaf[b, count] = leaf

@@ -14,7 +14,7 @@ from rl.actors import SelfPlay
 from rl.config import SearchConfig
 from rl.records import Evaluation, SearchResult
 from rl.search import Search
-from rl.search.lane import fingerprint
+from rl.search.cache import FIELDS, fingerprint
 from tests.rl.search.fake_networks import Counted, hashed, random_positions
 from tests.rl.small import small_config
 
@@ -112,6 +112,21 @@ def test_self_play_ends_where_every_answer_is_recalled() -> None:
     assert 3_000 <= report.moves < 3_000 + 9 * 8
     assert evaluate.rows - asked == report.evaluations < 0.01 * report.recalled
     assert ours.play(evaluate, moves=2**62, seconds=0.2).moves > 0
+
+
+def test_a_state_saved_before_answers_were_kept_is_restored() -> None:
+    config = small_config(search={"simulations": 8})
+    first, second = SelfPlay(TOE, config, 4, seed=0), SelfPlay(TOE, config, 4, seed=1)
+    first.play(Toe(), moves=50)
+    state = {name: array for name, array in first.state_dict().items() if name.split(".")[-1] not in FIELDS}
+    second.load_state_dict(state)
+    first.search.forget()  # the games that it recalls would end first
+    ours, theirs = (games.play(Toe(), moves=200).games for games in (first, second))
+    for one, other in zip(ours[:20], theirs[:20], strict=True):
+        np.testing.assert_array_equal(one.actions, other.actions)
+    del state["search.lane.phase"]
+    with pytest.raises(KeyError, match="phase"):
+        second.load_state_dict(state)
 
 
 def test_every_plane_and_the_era_count() -> None:
