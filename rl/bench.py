@@ -110,7 +110,7 @@ def learner(config: GameConfig) -> dict[str, Any]:
             steps += 1
         return steps * size / spent
 
-    found = _compare(train, lambda: _bare_updates(trainer.learner, rows, size), "rows/s")
+    found = _compare(train, _bare_updates(trainer.learner, rows, size), "rows/s")
     return found | {"batch_size": size, "precision": trainer.learner.precision}
 
 
@@ -181,7 +181,7 @@ def rollout_learner(config: GymConfig) -> dict[str, Any]:
             trainer.train(trainer.steps_allowed(), 0.5)
         return (part.step - steps) * size / spent
 
-    found = _compare(train, lambda: _bare_updates(part, rows, size), "rows/s")
+    found = _compare(train, _bare_updates(part, rows, size), "rows/s")
     return found | {"minibatch": size, "precision": part.precision}
 
 
@@ -294,19 +294,23 @@ def _compare(part: Callable[[], float], ceiling: Callable[[], float], unit: str)
     }
 
 
-def _bare_updates(learner: Learner, rows: Rows, size: int) -> float:
-    """Rows/s of forward, backward and optimiser step alone, on ``size`` rows that stay where they are."""
+def _bare_updates(learner: Learner, rows: Rows, size: int) -> Callable[[], float]:
+    """Measures rows/s of forward, backward and optimiser step alone, on ``size`` rows that stay where they are."""
     net = copy.deepcopy(learner.net)
     optimizer = make_optimizer(net, learner.config)
-    steps, start = 0, time.perf_counter()
-    while (spent := time.perf_counter() - start) < SECONDS:
-        optimizer.zero_grad(set_to_none=True)
-        learner.forward_backward(net, rows, learner.precision or "float32")
-        optimizer.step()
-        steps += 1
-        if learner.device.type == "cuda":
-            torch.cuda.synchronize()
-    return steps * size / spent
+
+    def bare() -> float:
+        steps, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < SECONDS:
+            optimizer.zero_grad(set_to_none=True)
+            learner.forward_backward(net, rows, learner.precision or "float32")
+            optimizer.step()
+            steps += 1
+            if learner.device.type == "cuda":
+                torch.cuda.synchronize()
+        return steps * size / spent
+
+    return bare
 
 
 def _random_game(game: Game, rng: np.random.Generator) -> GameRecord:

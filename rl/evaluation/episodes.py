@@ -13,13 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from envs.gym import Step, UnknownWorld, World
+from envs.gym import Step, World
 from envs.gym.watched import watch
 from rl.acting import mode_numpy, sample_numpy
 from rl.config import GymConfig
 from rl.evaluation.examination import Examination
-from rl.evaluation.players import EvaluationError
-from rl.evaluation.video import Films, Video, VideoError, check_encoder
+from rl.evaluation.video import Films, Video, VideoError, check_encoder, drawing
 from rl.gym_agent import GymAgent
 from rl.nets.actor_critic import ActorCritic, acting_network
 from rl.nets.loading import copy_weights
@@ -158,10 +157,8 @@ def evaluate_episodes(
             net, agent.config, episodes, seed, deterministic=deterministic, progress=progress, folder=video
         )
 
-    try:
+    with drawing():
         found = watch(play, agent.config.rollout.timeout_seconds)
-    except UnknownWorld as error:
-        raise EvaluationError(str(error)) from error
     about: dict[str, Any] = {
         "agent": agent.name,
         "env": agent.config.env,
@@ -192,10 +189,8 @@ def check_videos(config: GymConfig) -> None:
         finally:
             world.close()
 
-    try:
+    with drawing():
         watch(draw, config.rollout.timeout_seconds)
-    except UnknownWorld as error:
-        raise EvaluationError(str(error)) from error
 
 
 class EpisodeExaminer:

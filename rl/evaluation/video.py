@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from envs.gym import World
+from envs.gym import UnknownWorld, World
 from rl.evaluation.players import EvaluationError
 
 SMALL = 240  # points of a picture's shorter side; what has fewer is enlarged by a whole factor
@@ -31,6 +32,15 @@ def check_encoder() -> None:
     """Raises EvaluationError where the package that writes videos is missing."""
     if importlib.util.find_spec("imageio_ffmpeg") is None:
         raise EvaluationError("videos need imageio-ffmpeg: pip install 'fuseki[video]'")
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """In here a world is made to be drawn; where it cannot be, EvaluationError says so."""
+    try:
+        yield
+    except UnknownWorld as error:
+        raise EvaluationError(str(error)) from error
 
 
 class Film:

@@ -9,10 +9,10 @@ from typing import TextIO
 
 import numpy as np
 
-from envs.gym import UnknownWorld
 from envs.gym.making import Maker
 from rl.evaluation.episodes import Acting
 from rl.evaluation.players import EvaluationError
+from rl.evaluation.video import drawing
 from rl.gym_agent import GymAgent
 from rl.worlds import make_world
 
@@ -33,10 +33,8 @@ def render_mode(agent: GymAgent) -> str:
     Raises EvaluationError where neither can be had.
     """
     config = agent.config
-    try:
+    with drawing():
         modes = Maker(config.env, config.env_options, config.rollout.wrappers).render_modes()
-    except UnknownWorld as error:
-        raise EvaluationError(str(error)) from error
     windowed = modes is None or bool(WINDOWS & set(modes))
     if windowed and has_display():
         return "human"
@@ -60,10 +58,8 @@ def show_episodes(
     where the environment cannot be drawn, envs.gym.WorldError where it fails.
     """
     net = agent.network()
-    try:
+    with drawing():
         world = make_world(agent.config, 1, seed, measure=False, render_mode=mode, drawn=1)
-    except UnknownWorld as error:
-        raise EvaluationError(str(error)) from error
     pause = 1 / world.frames_per_second if mode == "ansi" and out.isatty() else 0.0
 
     def draw() -> None:

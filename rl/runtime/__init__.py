@@ -41,6 +41,7 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, serial: 
     with session:
         try:
             if serial:
+                # In sync mode a resumed run is to be the very one that it would have been.
                 run_lockstep(session, LocalActors(config, 0 if config.run.mode == "sync" else session.clock.env_steps))
             else:
                 _on_ray(session)
@@ -60,8 +61,7 @@ def _on_ray(session: Session) -> None:
     session.progress.note("starting Ray")
     with cluster():
         if session.config.run.mode == "sync":
-            placed = plan(session.config, ray.cluster_resources())
-            run_lockstep(session, RayActors(session.config, placed))
+            run_lockstep(session, RayActors(session.config, plan(session.config, ray.cluster_resources())))
         else:
             run_async(session)
 
