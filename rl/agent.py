@@ -16,6 +16,7 @@ from rl.config import GameConfig, GymConfig, SearchConfig
 from rl.gym_agent import GymAgent
 from rl.records import PROVEN_DRAW, PROVEN_LOSS, PROVEN_WIN, Evaluation, SearchResult, Weights
 from rl.search import Search, Tree
+from rl.storage import Place, is_url
 from rl.weights import AgentError, load_agent, resolve
 
 if TYPE_CHECKING:
@@ -233,14 +234,16 @@ def _principal_variation(tree: Tree, action: int) -> tuple[int, ...]:
     return tuple(line)
 
 
-def locate(name: str | Path) -> Path:
+def locate(name: str | Path) -> Place:
     """The file behind an agent's name: a model that ships, a run folder, a checkpoint folder or a .safetensors file.
+
+    All but the first may be local or any fsspec URL.
 
     Raises AgentError, in one sentence, when there is none.
     """
     if isinstance(name, str) and name in models.names():
         return models.path(name)
-    if not Path(name).exists():
+    if not is_url(name) and not Path(name).exists():
         shipped = f"a model that ships ({', '.join(models.names())})" if models.names() else "a model that ships"
         raise AgentError(
             f"no agent {str(name)!r}: it is neither {shipped} nor a run folder, checkpoint folder or .safetensors file"

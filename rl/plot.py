@@ -16,6 +16,7 @@ import numpy as np
 import yaml
 
 from rl.runtime.metrics import CLOCK, FILE, METRICS, metric, read_metrics
+from rl.storage import Place, Unreachable, place
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,7 +114,7 @@ SPEED = (
 )
 
 
-def plot_runs(run_dirs: Sequence[Path], out: Path, x: str = "seconds") -> Path:
+def plot_runs(run_dirs: Sequence[str | Path], out: Path, x: str = "seconds") -> Path:
     """Draw the curves of one or several runs into the picture ``out``; returns its path (".png" added if it has none).
 
     ``x`` is the part of the clock on the horizontal axis: seconds (shown as minutes or hours where there are many),
@@ -168,9 +169,16 @@ def plot_runs(run_dirs: Sequence[Path], out: Path, x: str = "seconds") -> Path:
     return out
 
 
-def read_runs(run_dirs: Sequence[Path]) -> list[Run]:
-    """Rows and names of runs. Raises ValueError, in one sentence, for a folder without metrics."""
-    folders = [Path(folder).resolve() for folder in run_dirs]
+def read_runs(run_dirs: Sequence[str | Path]) -> list[Run]:
+    """Rows and names of runs, local or by URL. Raises ValueError, in one sentence, for a folder without metrics."""
+    try:
+        folders = [place(folder).resolve() for folder in run_dirs]
+        return _read_runs(run_dirs, folders)
+    except Unreachable as error:
+        raise ValueError(str(error)) from error
+
+
+def _read_runs(run_dirs: Sequence[str | Path], folders: Sequence[Place]) -> list[Run]:
     names = [folder.name for folder in folders]
     runs = []
     for given, folder, name in zip(run_dirs, folders, names):
@@ -191,7 +199,7 @@ def read_runs(run_dirs: Sequence[Path]) -> list[Run]:
     return runs
 
 
-def environment(folder: Path) -> list[str]:
+def environment(folder: Place) -> list[str]:
     """The run's environment as its config names it; nothing where that cannot be read (it is only for the title)."""
     try:
         config = yaml.safe_load((folder / "config.yaml").read_text())

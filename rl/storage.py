@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and arrays in them (safetensors; never pickle).
+"""Files that are written whole or not at all, arrays in them (safetensors; never pickle), and places by name or URL.
 
 Knows nothing of what it stores: ``weights.py`` builds agent files on it, ``runtime/checkpoint.py`` checkpoints.
 """
@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+import fsspec
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from upath import UPath
 
 from rl.records import Tensors
 
@@ -28,6 +30,47 @@ _NAMES = {
 
 class DamagedFile(ValueError):
     """A file is not what it should be; the message completes the sentence "<file> ..."."""
+
+
+class Unreachable(OSError):
+    """A URL cannot be used; the message is one sentence with the store's own words."""
+
+
+Place = Path | UPath  # both have pathlib's methods
+
+
+def is_url(where: object) -> bool:
+    """Whether this names a place of any fsspec file system (``s3://bucket/run``) rather than a local path."""
+    return "://" in str(where)
+
+
+def place(where: str | Path | UPath) -> Place:
+    """A local path, or what behaves like one for a URL. Raises Unreachable where nothing knows such URLs."""
+    if not is_url(where):
+        return Path(str(where))
+    with reaching(where):
+        path = UPath(where)
+        path.fs.invalidate_cache()  # object stores remember listings, those of before the last write too
+        return path
+
+
+def local_copy(path: Place) -> Path:
+    """The file itself where it is local, else a copy of it, kept until this process ends. Raises Unreachable."""
+    if isinstance(path, Path):
+        return path
+    with reaching(path):
+        return Path(fsspec.open_local(f"simplecache::{path.as_uri()}", **{path.protocol: dict(path.storage_options)}))
+
+
+@contextlib.contextmanager
+def reaching(where: object, passing: type[Exception] = FileNotFoundError) -> Iterator[None]:
+    """Within the block every failure is Unreachable, but FileNotFoundError and those of the kind ``passing``."""
+    try:
+        yield
+    except (FileNotFoundError, Unreachable, passing):
+        raise
+    except Exception as error:  # each store's library has exceptions of its own: botocore's are no OSErrors
+        raise Unreachable(f"cannot use {str(where)!r}: {error}") from error
 
 
 class Writable(Protocol):

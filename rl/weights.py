@@ -22,7 +22,18 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from rl.config import Config, ConfigError, parse_config
 from rl.records import Weights
-from rl.storage import DamagedFile, digest, read_tensors, replacing, write_tensors
+from rl.storage import (
+    DamagedFile,
+    Place,
+    Unreachable,
+    digest,
+    local_copy,
+    place,
+    reaching,
+    read_tensors,
+    replacing,
+    write_tensors,
+)
 
 FORMAT = 1
 KEY = "fuseki"
@@ -102,12 +113,17 @@ def save_agent(path: str | Path, weights: Weights, config: Config, info: dict[st
         write_tensors(file, weights.tensors, metadata)
 
 
-def load_agent(path: str | Path) -> LoadedAgent:
-    """Read an agent file. Raises AgentError when it is missing, damaged, or not an agent of this version."""
+def load_agent(path: str | Place) -> LoadedAgent:
+    """Read an agent file, local or by its URL.
+
+    Raises AgentError when it is missing, damaged, or not an agent of this version.
+    """
     try:
-        tensors, metadata = read_tensors(path)
+        tensors, metadata = read_tensors(local_copy(place(path)))
     except FileNotFoundError as error:
         raise AgentError(f"there is no file {str(path)!r}; give an agent's .safetensors file") from error
+    except Unreachable as error:
+        raise AgentError(str(error)) from error
     except OSError as error:
         raise AgentError(f"cannot read agent file {str(path)!r}: {error.strerror or error}") from error
     except DamagedFile as error:
@@ -137,7 +153,7 @@ def load_agent(path: str | Path) -> LoadedAgent:
         ) from error
 
 
-def is_complete(checkpoint: Path) -> bool:
+def is_complete(checkpoint: Place) -> bool:
     """Whether every file that the checkpoint folder's manifest lists is there in its full length."""
     try:
         files = json.loads((checkpoint / MANIFEST_FILE).read_text())["files"]
@@ -152,12 +168,19 @@ def newest_first(names: list[str]) -> list[str]:
     return [name for *_, name in sorted(found, reverse=True)]
 
 
-def resolve(path: str | Path) -> Path:
+def resolve(path: str | Place) -> Place:
     """The agent file of a run folder (its newest complete checkpoint), a checkpoint folder or a .safetensors file.
 
-    Raises AgentError when there is none.
+    Each may be local or any fsspec URL. Raises AgentError when there is none.
     """
-    path = Path(path)
+    try:
+        with reaching(path, passing=AgentError):
+            return _resolve(place(path))
+    except Unreachable as error:
+        raise AgentError(str(error)) from error
+
+
+def _resolve(path: Place) -> Place:
     if path.is_file():
         return path
     if not path.exists():

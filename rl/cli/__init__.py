@@ -31,6 +31,7 @@ from rl.console import (
     user_input,
     while_running,
 )
+from rl.storage import is_url
 
 if TYPE_CHECKING:
     from envs.game import Game
@@ -74,7 +75,10 @@ def train(
         list[str] | None, typer.Argument(metavar="[key.sub=value]...", help="Settings that replace the file's.")
     ] = None,
     run_dir: Annotated[
-        Path | None, typer.Option(help="Folder of the run; default: runs/CONFIG-DATE-TIME.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Folder of the run, or its URL (s3://...); default: runs/CONFIG-DATE-TIME.", show_default=False
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run-dir.")] = False,
     serial: Annotated[bool, typer.Option("--serial", help="The whole cycle in this process, without Ray.")] = False,
@@ -90,10 +94,11 @@ def train(
             envs.make(resolved.env, **resolved.env_options)
     if resume and run_dir is None:
         raise WrongInput("--resume needs --run-dir, the folder of the run to go on with")
-    folder = run_dir or unused(Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}")
-    if resume and not folder.is_dir():
-        raise WrongInput(f"there is no run to resume: the folder {str(folder)!r} does not exist")
-    check_writable(folder)
+    folder = run_dir or str(unused(Path("runs") / f"{config.stem}-{time.strftime('%Y%m%d-%H%M%S')}"))
+    if not is_url(folder):
+        if resume and not Path(folder).is_dir():
+            raise WrongInput(f"there is no run to resume: the folder {folder!r} does not exist")
+        check_writable(Path(folder))
     from envs.gym import WorldError
     from rl import runtime
     from rl.runtime.checkpoint import CheckpointError, StorageError
@@ -219,13 +224,12 @@ def export(
 
 @app.command()
 def plot(
-    run_dirs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="Folders of one or several runs.")],
+    run_dirs: Annotated[
+        list[str], typer.Argument(metavar="RUN_DIR...", help="Folders or URLs of one or several runs.")
+    ],
     out: Annotated[Path, typer.Option(help="Picture to write.")] = Path("curves.png"),
 ) -> None:
     """Draw the learning curves of runs into one picture."""
-    for folder in run_dirs:
-        if not (folder / "metrics.jsonl").is_file():
-            raise WrongInput(f"{str(folder)!r} is no run folder: it holds no metrics.jsonl")
     check_writable(out.parent)
     if importlib.util.find_spec("matplotlib") is None:
         raise WrongInput("plotting needs matplotlib: pip install 'fuseki[plot]'")

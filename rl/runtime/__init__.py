@@ -18,7 +18,9 @@ OBJECT_STORE_BYTES = 512 * 2**20  # of a cluster that we start: a few versions o
 
 
 def train(config: Config, run_dir: str | Path, *, resume: bool = False, serial: bool = False) -> Path:
-    """Train until the budget in ``config.run`` is used; returns the run folder.
+    """Train until the budget in ``config.run`` is used, in a local folder or any fsspec URL.
+
+    Returns the run folder; of a URL, the local copy of its small files (``RunFolder``).
 
     ``resume`` continues the run in ``run_dir`` from its newest checkpoint; ``serial`` runs the whole cycle in this
     process. Without it, the run joins the Ray cluster that RAY_ADDRESS names, or starts one on this machine.
@@ -37,7 +39,7 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, serial: 
     from rl.runtime.session import Session
 
     torch.set_num_threads(1)  # of this process; two that compete for a core with a thread each lose tenfold
-    session = Session(config, Path(run_dir), resume)
+    session = Session(config, run_dir, resume)
     with session:
         try:
             if serial:
@@ -47,8 +49,8 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, serial: 
                 _on_ray(session)
         except WorldError as error:  # before there was anything to save
             raise world_failed(session, str(error)) from error
-    summary(Console(stderr=True), read_metrics(session.run_dir), session.run_dir, config.env)
-    return Path(run_dir)
+    summary(Console(stderr=True), read_metrics(session.run_dir), session.run_dir, config.env, session.folder.address)
+    return session.run_dir
 
 
 def _on_ray(session: Session) -> None:

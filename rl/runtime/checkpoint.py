@@ -104,7 +104,7 @@ def save_checkpoint(
     contents.update({part + TENSORS_SUFFIX: (tensors, {}) for part, tensors in parts.items()})
     contents[WEIGHTS_FILE] = (weights.tensors, agent_metadata(LoadedAgent(weights, config, info)))
     state_bytes = json.dumps(state).encode()
-    fs, folder = _filesystem(root)
+    fs, folder = filesystem(root)
     try:
         fs.makedirs(folder, exist_ok=True)
         _remove_leftovers(fs, folder)
@@ -132,7 +132,7 @@ def latest_checkpoint(root: str | Path) -> str | None:
     Broken ones are skipped with a warning. Locally every byte is checked; remotely only the manifest and the files'
     lengths, lest everything be fetched twice (``load_checkpoint`` checks it).
     """
-    fs, folder = _filesystem(root)
+    fs, folder = filesystem(root)
     for name in newest_first(_names(fs, folder)):
         path = f"{folder}/{name}"
         try:
@@ -150,7 +150,7 @@ def latest_checkpoint(root: str | Path) -> str | None:
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read and check a checkpoint by its folder or URL. Raises CheckpointError when it is missing or damaged."""
-    fs, folder = _filesystem(path)
+    fs, folder = filesystem(path)
     try:
         if not fs.isdir(folder):
             raise CheckpointError(
@@ -179,12 +179,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise StorageError(f"cannot read checkpoint {str(path)!r}: {error.strerror or error}") from error
 
 
-def _filesystem(where: str | Path) -> tuple[AbstractFileSystem, str]:
+def filesystem(where: str | Path) -> tuple[AbstractFileSystem, str]:
     """The file system of a folder or URL, and the path in it. Raises CheckpointError when there is no such kind."""
     try:
         fs, path = url_to_fs(str(where))
     except (ImportError, ValueError) as error:
-        raise CheckpointError(f"cannot keep checkpoints in {str(where)!r}: {error}") from error
+        raise CheckpointError(f"cannot keep a run in {str(where)!r}: {error}") from error
     fs.invalidate_cache()  # object stores remember listings, those of before the last write too
     return fs, path
 

@@ -44,7 +44,7 @@ def numbers_failed(session: Session, fault: str) -> RunFailed:
 def _resume(session: Session, when: str) -> str:
     if latest_checkpoint(session.checkpoints) is None:
         return f"nothing was learned yet: start the run anew {when}"
-    return f"the run is saved in {str(session.run_dir)!r}: --resume goes on from its last checkpoint {when}"
+    return f"the run is saved in {session.folder}: --resume goes on from its last checkpoint {when}"
 
 
 def _short(value: float) -> str:

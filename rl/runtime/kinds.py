@@ -211,7 +211,7 @@ def starting_window(config: GameConfig) -> tuple[Tensors, dict] | None:
         raise ConfigError(f"experience.start_from: {error}") from error
     if shapes(theirs) != shapes(config):
         raise ConfigError(f"experience.start_from: {source!r} is a run of another game, or one of other shapes")
-    found = load_checkpoint(file.parent)
+    found = load_checkpoint(str(file.parent))
     if "experience" not in found.parts:
         raise ConfigError(f"experience.start_from: {source!r} holds no replay window; give a run or its checkpoint")
     return found.parts["experience"], found.state["experience"]

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from rl.config import Config
 from rl.runtime.wandb_run import WandbRun
-from rl.storage import replacing
+from rl.storage import Place, replacing
 
 FILE = "metrics.jsonl"
 CLOCK = ("env_steps", "games", "learner_steps", "evaluations", "seconds")
@@ -196,12 +196,12 @@ class MetricsLog:
             self._wandb = None
 
 
-def read_metrics(run_dir: Path) -> list[dict[str, float]]:
+def read_metrics(run_dir: Place) -> list[dict[str, float]]:
     """All rows of a run, oldest first; null reads as NaN. A last line cut short by a kill is left out.
 
     Raises FileNotFoundError when there is no metrics file, ValueError when a line in its middle is damaged.
     """
-    path = Path(run_dir) / FILE
+    path = run_dir / FILE
     lines = path.read_bytes().split(b"\n")
     rows = []
     for number, line in enumerate(lines, 1):

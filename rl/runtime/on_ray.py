@@ -265,7 +265,7 @@ class Driver:
                 raise RunFailed(
                     f"actor {call.worker} has died {self.deaths[call.worker]} times without finishing a stretch of "
                     f"{self.config.env}, so it is no accident; its newest weights are saved in "
-                    f"{str(self.session.run_dir)!r} for --resume; the last death: {error}"
+                    f"{self.session.folder} for --resume; the last death: {error}"
                 ) from error
             self.session.progress.note(f"actor {call.worker} died and is replaced")
             self.actors[call.worker] = self._new_actor(call.worker)
@@ -296,7 +296,7 @@ class Driver:
     def save(self) -> bool:
         """A checkpoint by the learner, which has everything that matters; False when it died and fell back."""
         try:
-            ray.get(self.learner.checkpoint.remote(str(self.session.checkpoints), self.session.book()))
+            ray.get(self.learner.checkpoint.remote(self.session.checkpoints, self.session.book()))
         except PROCESS_LOST as error:
             self._replace(Call("train", 0), error)
             return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -133,7 +132,7 @@ class LearnerProcess:
 
     def checkpoint(self, root: str, book: dict) -> str:
         parts, state = self.trainer.state()
-        return write_checkpoint(self.config, Path(root), parts, state, self.trainer.weights(1.0), book)
+        return write_checkpoint(self.config, root, parts, state, self.trainer.weights(1.0), book)
 
 
 class ExaminerProcess:

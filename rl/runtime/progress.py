@@ -24,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rl.config import Config, GameConfig
+from rl.storage import is_url
 
 LINE_SECONDS = 10.0  # between two plain lines
 REFRESH = 2  # live frames a second
@@ -238,10 +239,12 @@ class Progress:
         return Group(head, *boxes)
 
 
-def summary(console: Console, rows: Sequence[Mapping[str, float]], run_dir: Path, env_id: str) -> None:
+def summary(
+    console: Console, rows: Sequence[Mapping[str, float]], run_dir: Path, env_id: str, address: str = ""
+) -> None:
     """Print how good the agent is, in plain words, and the commands to play, measure and plot it.
 
-    ``rows`` are the run's metrics, as ``read_metrics`` returns them.
+    ``rows`` are the run's metrics, as ``read_metrics`` returns them; ``address`` is the run's URL where it has one.
     """
     latest: dict[str, float] = {}
     examined: Mapping[str, float] = {}
@@ -266,11 +269,11 @@ def summary(console: Console, rows: Sequence[Mapping[str, float]], run_dir: Path
     elif examined and examined["learner_steps"] < latest["learner_steps"]:
         lines.append(f"\nMeasured at update {examined['learner_steps']:,.0f}; training went on after.\n", style="dim")
     lines.rstrip()
-    title = Text(f" {env_id} agent: {run_dir} ", style="bold")
+    title = Text(f" {env_id} agent: {address or run_dir} ", style="bold")
     console.print()
     console.print(Panel(lines, title=title, title_align="left", border_style="green", padding=(1, 2)))
     # Outside the panel and never wrapped, so that a long one can be copied.
-    commands = next_commands(run_dir, episodes="rollout/steps_per_second" in latest)
+    commands = next_commands(run_dir, episodes="rollout/steps_per_second" in latest, address=address)
     width = max(len(purpose) for purpose, _ in commands)
     for purpose, command in commands:
         line = Text.assemble("  ", (f"{purpose:{width}}  ", "dim"), (command, "bold"))
@@ -305,14 +308,15 @@ def strength(latest: Mapping[str, float]) -> list[str]:
     return said
 
 
-def next_commands(run_dir: Path, episodes: bool = False) -> list[tuple[str, str]]:
+def next_commands(run_dir: Path, episodes: bool = False, address: str = "") -> list[tuple[str, str]]:
     """(purpose, command) of what to do with a run now; each can be pasted into a shell."""
-    folder = shlex.quote(str(run_dir))
+    folder = shlex.quote(address or str(run_dir))
+    curves = shlex.quote("curves.png" if is_url(address) else str(Path(run_dir) / "curves.png"))
     measure = "--episodes 100" if episodes else "--against mcts:400 --games 100"
     commands = [
         *([] if episodes else [("play against it", f"fuseki play {folder}")]),
         ("measure it", f"fuseki eval {folder} {measure}"),
-        ("plot its curves", f"fuseki plot {folder} --out {shlex.quote(str(Path(run_dir) / 'curves.png'))}"),
+        ("plot its curves", f"fuseki plot {folder} --out {curves}"),
     ]
     folders = sorted((Path(run_dir) / "wandb").glob("offline-run-*"))
     if folders:

@@ -16,7 +16,8 @@ import yaml
 from rl.config import Config, ConfigError, EpisodeEvaluationConfig, parse_config
 from rl.evaluation.examination import Examination
 from rl.records import Tensors, Weights
-from rl.runtime.checkpoint import Checkpoint, latest_checkpoint, load_checkpoint, save_checkpoint
+from rl.runtime.checkpoint import Checkpoint, StorageError, latest_checkpoint, load_checkpoint, save_checkpoint
+from rl.runtime.folder import RunFolder
 from rl.runtime.kinds import Report, Stretch, check, must_match
 from rl.runtime.metrics import FILE, MetricsLog, read_metrics, trim
 from rl.runtime.progress import Progress
@@ -44,15 +45,15 @@ class Clock:
 class Session:
     """Opens a run's folder, new or to be resumed, and keeps its books while it is driven."""
 
-    def __init__(self, config: Config, run_dir: Path, resume: bool):
+    def __init__(self, config: Config, run_dir: str | Path, resume: bool):
         """Raises ConfigError, in one sentence, when the folder does not fit what was asked for."""
-        self.config, self.run_dir = config, Path(run_dir)
-        self.checkpoints = self.run_dir / "checkpoints"
+        self.config, self.folder = config, RunFolder(run_dir)
+        self.run_dir, self.checkpoints = self.folder.path, self.folder.checkpoints
         newest = latest_checkpoint(self.checkpoints)
         if resume and newest is None:
-            raise ConfigError(f"there is no checkpoint to resume in {str(run_dir)!r}; leave out --resume to begin anew")
+            raise ConfigError(f"there is no checkpoint to resume in {self.folder}; leave out --resume to begin anew")
         if newest is not None and not resume:
-            raise ConfigError(f"{str(run_dir)!r} holds a run already; add --resume or choose another --run-dir")
+            raise ConfigError(f"{self.folder} holds a run already; add --resume or choose another --run-dir")
         taken = check(config, new=newest is None)  # whatever is wrong is said before anything is written
         self.restored_from = newest
         self.restored: Checkpoint | None = None
@@ -65,6 +66,7 @@ class Session:
             self.clock.seconds = max(self.clock.seconds, told)  # the curves never go back in time
         self.run_dir.mkdir(parents=True, exist_ok=True)
         (self.run_dir / "config.yaml").write_text(config.to_yaml())
+        self.folder.send()
         # What was taken over from learner.init_from, told in every checkpoint of the run.
         self.origin = self.restored.state.get("origin") if self.restored else _origin(config, taken)
         wandb_id = self.restored.state["wandb_run_id"] if self.restored else None
@@ -90,13 +92,14 @@ class Session:
         differs = must_match(old, self.config, in_flight)
         if differs == "env_options":
             raise ConfigError(
-                f"'env_options' give other shapes than the run in {str(self.run_dir)!r} has, which cannot be resumed"
+                f"'env_options' give other shapes than the run in {self.folder} has, which cannot be resumed"
             )
         if differs is not None:
-            raise ConfigError(f"{differs!r} differs from the run in {str(self.run_dir)!r}, which cannot be resumed")
+            raise ConfigError(f"{differs!r} differs from the run in {self.folder}, which cannot be resumed")
 
     def __enter__(self) -> Session:
         self.progress.__enter__()
+        self.folder.keep_sending()
         if threading.current_thread() is threading.main_thread():
             self._handlers = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
         if self.origin is not None and self.restored is None:
@@ -117,6 +120,11 @@ class Session:
             signal.signal(number, handler)
         self.progress.__exit__(kind, error, trace)
         self.metrics.close()
+        try:
+            self.folder.close()
+        except StorageError:
+            if error is None:
+                raise  # else what ended the run is the news
 
     def begin(self) -> None:
         """Everything is in place: the clock starts now. (Imports, compilation and measurements are not charged.)
@@ -228,7 +236,7 @@ class Session:
             self.over = True
             self.progress.note(
                 f"{self._worse} evaluations in a row brought no better mean return than {self._best:,.1f}: the run "
-                f"ends; the best weights are in {self.run_dir / BEST}"
+                f"ends; the best weights are in {self.folder.address}/{BEST}"
             )
         return better
 
@@ -270,7 +278,7 @@ def _origin(config: Config, taken: Transfer | None) -> dict[str, Any] | None:
 
 
 def write_checkpoint(
-    config: Config, root: Path, parts: dict[str, Tensors], state: dict, weights: Weights, book: dict
+    config: Config, root: str, parts: dict[str, Tensors], state: dict, weights: Weights, book: dict
 ) -> str:
     """Save everything of a run under ``root``; ``weights`` are the ones that actors and players use."""
     info: dict[str, Any] = {"resign_below": state["comebacks"]["resign_below"]} if "comebacks" in state else {}

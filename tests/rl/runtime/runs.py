@@ -51,7 +51,7 @@ def write_config(path: Path, kind: str = "games", **run: object) -> Path:
     return path
 
 
-def start(config: Path, run_dir: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(config: Path, run_dir: str | Path, *arguments: str) -> subprocess.Popen[str]:
     """``fuseki train`` as a process of its own, in a process group of its own."""
     fuseki = Path(sys.executable).parent / "fuseki"
     command = [str(fuseki), "train", str(config), "--run-dir", str(run_dir), *arguments]

@@ -1,0 +1,185 @@
+"""A run whose folder is a URL, on a real S3 server (moto's): the curves, checkpoints and agents are there, only whole
+ones count, and it goes on from its URL alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+
+import rl
+from rl.plot import read_runs
+from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
+from rl.weights import load_agent, resolve
+from tests.rl.runtime.runs import start, write_config
+
+FUSEKI = Path(sys.executable).parent / "fuseki"
+STEPS = 300  # of a run that is killed after a few
+WRITER = """
+import sys
+import numpy as np
+from rl.config import parse_config
+from rl.records import Weights
+from rl.runtime.checkpoint import save_checkpoint
+config = parse_config({"env": "tic_tac_toe", "net": {"encoder": {"kind": "mlp"}}, "run": {"learner_steps": 1}}, "test")
+for step in range(int(sys.argv[2]), 10**6):
+    parts = {"learner": {"step": np.full(300_000, step)}, "experience": {"step": np.full(300_000, step)}}
+    save_checkpoint(sys.argv[1], step, parts, {"step": step}, Weights(step, {"w": np.zeros(3)}), config, {}, keep=2)
+    print(step, flush=True)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def serve(port: int) -> subprocess.Popen[bytes]:
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    for _ in range(600):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return server
+        time.sleep(0.1)
+    server.kill()
+    raise TimeoutError("the S3 server did not start")
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    port = free_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "someone",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        server = serve(port)
+        try:
+            fsspec.filesystem("s3", skip_instance_cache=True).mkdir("runs")
+            yield "s3://runs"
+        finally:
+            server.kill()
+            server.wait()
+
+
+def refused(*arguments: str) -> str:
+    """What a command says that is to fail, in one sentence."""
+    done = subprocess.run([str(FUSEKI), *arguments], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode in (1, 2), done
+    assert done.stdout == "" and len(done.stderr.strip().splitlines()) == 1, done
+    return done.stderr
+
+
+def test_a_killed_run_goes_on_from_its_url_alone(bucket: str, tmp_path: Path) -> None:
+    url = f"{bucket}/killed"
+    config = write_config(tmp_path / "config.yaml", mode="sync", learner_steps=STEPS, checkpoint_minutes=0.001)
+    with start(config, url, "--serial") as process:
+        deadline = time.monotonic() + 120
+        while (newest := latest_checkpoint(f"{url}/checkpoints")) is None or int(newest[-8:]) < 5:
+            assert process.poll() is None, process.communicate()[0]
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert int(newest[-8:]) < STEPS, "it was over before it was killed"
+
+    resumed = rl.train(config, url, resume=True, serial=True)
+    whole = rl.train(config, tmp_path / "whole", serial=True)
+    ours, theirs = (load_agent(resolve(place)).weights for place in (url, whole))
+    assert ours.version == theirs.version == STEPS
+    assert all(np.array_equal(ours.tensors[name], theirs.tensors[name]) for name in theirs.tensors)
+
+    (run,) = read_runs([url])
+    assert [row["learner_steps"] for row in run.rows] == sorted(row["learner_steps"] for row in run.rows)
+    assert run.rows[-1]["learner_steps"] == STEPS
+    there = fsspec.filesystem("s3", skip_instance_cache=True)
+    for path in resumed.rglob("*"):
+        if path.is_file():
+            assert there.cat_file(f"runs/killed/{path.relative_to(resumed).as_posix()}") == path.read_bytes()
+    # An agent is a run, a checkpoint or a file.
+    for name in (url, resolve(url).parent, resolve(url)):
+        assert rl.load(str(name)).weights.version == STEPS
+    refusal = refused("train", str(config), "--run-dir", url, "--serial")
+    assert url in refusal and "--resume" in refusal
+
+
+def test_what_a_kill_leaves_of_an_upload_is_no_checkpoint(bucket: str) -> None:
+    root, step = f"{bucket}/cut/checkpoints", 0
+    interrupted = 0
+    for delay in np.random.default_rng(0).uniform(0.0, 0.4, 6):
+        command = [sys.executable, "-c", WRITER, root, str(step)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            step = int(writer.stdout.readline())
+            time.sleep(delay)
+            writer.kill()
+            step = int((["", *writer.stdout.read().split()])[-1] or step)
+        newest = latest_checkpoint(root)
+        assert newest is not None
+        found = load_checkpoint(newest)
+        assert found.step in (step, step + 1)  # the one that it told of, or one that it had no time to tell of
+        assert all(np.all(part["step"] == found.step) for part in found.parts.values())
+        names = fsspec.filesystem("s3", skip_instance_cache=True).ls(root, detail=False)
+        interrupted += any(int(name[-8:]) > found.step for name in names if name[-8:].isdigit())
+        step = found.step + 1
+    assert interrupted > 0, "no kill came in the middle of an upload"
+
+
+def test_a_run_outlasts_an_outage_of_its_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rl.runtime import folder
+    from rl.runtime.checkpoint import StorageError
+
+    monkeypatch.setattr(folder, "SECONDS", 0.05)
+    up = fsspec.filesystem("memory")
+    run = folder.RunFolder("memory://outage/run")
+    try:
+        (run.path / "metrics.jsonl").write_text("1\n")
+        run.send()
+        with monkeypatch.context() as patch:
+            patch.setattr(type(up), "put_file", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("it is away")))
+            run.keep_sending()
+            (run.path / "metrics.jsonl").write_text("1\n2\n")
+            with pytest.raises(StorageError, match=r"it is away; what could not be sent is in '.*run'"):
+                run.send()
+            time.sleep(0.3)
+        deadline = time.monotonic() + 20
+        while up.cat_file("/outage/run/metrics.jsonl") != b"1\n2\n":
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        (run.path / "games").mkdir()
+        (run.path / "games" / "last.txt").write_text("3")
+        run.close()
+        assert up.cat_file("/outage/run/games/last.txt") == b"3"
+    finally:
+        run.close()
+        up.rm("/outage", recursive=True)
+
+
+def test_what_cannot_be_used_is_said_in_one_sentence(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = str(write_config(tmp_path / "config.yaml", learner_steps=1))
+    assert "'foo://x/run'" in refused("train", config, "--run-dir", "foo://x/run", "--serial")
+    assert "'s3://nobody/run'" in refused("train", config, "--run-dir", "s3://nobody/run", "--serial")
+    assert f"'{bucket}/none'" in refused("train", config, "--run-dir", f"{bucket}/none", "--serial", "--resume")
+    assert f"'{bucket}/none'" in refused("eval", f"{bucket}/none", "--against", "random")
+    assert f"'{bucket}/none'" in refused("plot", f"{bucket}/none", "--out", str(tmp_path / "curves.png"))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    assert f"'{bucket}/none'" in refused("eval", f"{bucket}/none", "--against", "random")
