@@ -63,11 +63,13 @@ def local_copy(path: Place) -> Path:
 
 
 @contextlib.contextmanager
-def reaching(where: object, passing: type[Exception] = FileNotFoundError) -> Iterator[None]:
-    """Within the block every failure is Unreachable, but FileNotFoundError and those of the kind ``passing``."""
+def reaching(where: object, passing: type[Exception] | tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Within the block every failure is Unreachable, but FileNotFoundError and those of the kinds ``passing``."""
     try:
         yield
-    except (FileNotFoundError, Unreachable, passing):
+    except (FileNotFoundError, Unreachable):
+        raise
+    except passing:
         raise
     except Exception as error:  # each store's library has exceptions of its own: botocore's are no OSErrors
         raise Unreachable(f"cannot use {str(where)!r}: {error}") from error

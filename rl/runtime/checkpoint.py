@@ -41,7 +41,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from rl.config import Config
 from rl.records import Tensors, Weights
-from rl.storage import DamagedFile, Digest, folder_to_disk, read_tensors, to_disk, write_tensors
+from rl.storage import DamagedFile, Digest, Unreachable, folder_to_disk, reaching, read_tensors, to_disk, write_tensors
 from rl.weights import MANIFEST_FILE, WEIGHTS_FILE, LoadedAgent, agent_metadata, newest_first
 
 log = logging.getLogger(__name__)
@@ -106,20 +106,21 @@ def save_checkpoint(
     state_bytes = json.dumps(state).encode()
     fs, folder = filesystem(root)
     try:
-        fs.makedirs(folder, exist_ok=True)
-        _remove_leftovers(fs, folder)
-        with _new_folder(fs, folder, name) as target:
-            files = {}
-            for file_name, (tensors, metadata) in contents.items():
-                with _new_file(fs, f"{target}/{file_name}") as file:
-                    write_tensors(file, tensors, metadata)
-                files[file_name] = file.entry()
-            with _new_file(fs, f"{target}/{STATE_FILE}") as file:
-                file.write(state_bytes)
-            files[STATE_FILE] = file.entry()
-            with _new_file(fs, f"{target}/{MANIFEST_FILE}") as file:
-                file.write(json.dumps({"format": FORMAT, "step": step, "files": files}, indent=1).encode())
-        _prune(fs, folder, name, keep)
+        with _reaching(root):
+            fs.makedirs(folder, exist_ok=True)
+            _remove_leftovers(fs, folder)
+            with _new_folder(fs, folder, name) as target:
+                files = {}
+                for file_name, (tensors, metadata) in contents.items():
+                    with _new_file(fs, f"{target}/{file_name}") as file:
+                        write_tensors(file, tensors, metadata)
+                    files[file_name] = file.entry()
+                with _new_file(fs, f"{target}/{STATE_FILE}") as file:
+                    file.write(state_bytes)
+                files[STATE_FILE] = file.entry()
+                with _new_file(fs, f"{target}/{MANIFEST_FILE}") as file:
+                    file.write(json.dumps({"format": FORMAT, "step": step, "files": files}, indent=1).encode())
+            _prune(fs, folder, name, keep)
     except OSError as error:
         size = len(state_bytes) + sum(array.nbytes for tensors, _ in contents.values() for array in tensors.values())
         raise StorageError(_write_failure(error, fs, folder, str(root), step, size)) from error
@@ -130,21 +131,25 @@ def latest_checkpoint(root: str | Path) -> str | None:
     """The folder or URL of the newest complete checkpoint under ``root``; None when there is none.
 
     Broken ones are skipped with a warning. Locally every byte is checked; remotely only the manifest and the files'
-    lengths, lest everything be fetched twice (``load_checkpoint`` checks it).
+    lengths, lest everything be fetched twice (``load_checkpoint`` checks it). Raises StorageError.
     """
     fs, folder = filesystem(root)
-    for name in newest_first(_names(fs, folder)):
-        path = f"{folder}/{name}"
-        try:
-            files = _manifest(fs, path)["files"]
-            for file_name, entry in files.items():
-                _check_length(fs, f"{path}/{file_name}", entry)
-                if _is_local(fs):
-                    _check_content(Path(path) / file_name, entry)
-        except _Fault as fault:
-            log.warning("skipping checkpoint %s: it %s", _address(fs, path), fault)
-            continue
-        return _address(fs, path)
+    try:
+        with _reaching(root):
+            for name in newest_first(_names(fs, folder)):
+                path = f"{folder}/{name}"
+                try:
+                    files = _manifest(fs, path)["files"]
+                    for file_name, entry in files.items():
+                        _check_length(fs, f"{path}/{file_name}", entry)
+                        if _is_local(fs):
+                            _check_content(Path(path) / file_name, entry)
+                except _Fault as fault:
+                    log.warning("skipping checkpoint %s: it %s", _address(fs, path), fault)
+                    continue
+                return _address(fs, path)
+    except OSError as error:
+        raise StorageError(f"cannot read the checkpoints in {str(root)!r}: {_told(error)}") from error
     return None
 
 
@@ -152,31 +157,32 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read and check a checkpoint by its folder or URL. Raises CheckpointError when it is missing or damaged."""
     fs, folder = filesystem(path)
     try:
-        if not fs.isdir(folder):
-            raise CheckpointError(
-                f"there is no checkpoint {str(path)!r}; give a step-... folder of a run's checkpoints/"
-            )
-        with contextlib.ExitStack() as stack:
-            manifest = _manifest(fs, folder)
-            here = Path(folder)
-            if not _is_local(fs):
-                here = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fuseki-checkpoint-")))
-            parts: dict[str, Tensors] = {}
-            for name, entry in manifest["files"].items():
-                _check_length(fs, f"{folder}/{name}", entry)
+        with _reaching(path):
+            if not fs.isdir(folder):
+                raise CheckpointError(
+                    f"there is no checkpoint {str(path)!r}; give a step-... folder of a run's checkpoints/"
+                )
+            with contextlib.ExitStack() as stack:
+                manifest = _manifest(fs, folder)
+                here = Path(folder)
                 if not _is_local(fs):
-                    fs.get_file(f"{folder}/{name}", str(here / name))
-                _check_content(here / name, entry)
-                if name.endswith(TENSORS_SUFFIX) and name != WEIGHTS_FILE:
-                    parts[name.removesuffix(TENSORS_SUFFIX)], _ = read_tensors(here / name)
-            state = json.loads((here / STATE_FILE).read_bytes())
-            return Checkpoint(manifest["step"], parts, state)
+                    here = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fuseki-checkpoint-")))
+                parts: dict[str, Tensors] = {}
+                for name, entry in manifest["files"].items():
+                    _check_length(fs, f"{folder}/{name}", entry)
+                    if not _is_local(fs):
+                        fs.get_file(f"{folder}/{name}", str(here / name))
+                    _check_content(here / name, entry)
+                    if name.endswith(TENSORS_SUFFIX) and name != WEIGHTS_FILE:
+                        parts[name.removesuffix(TENSORS_SUFFIX)], _ = read_tensors(here / name)
+                state = json.loads((here / STATE_FILE).read_bytes())
+                return Checkpoint(manifest["step"], parts, state)
     except (_Fault, DamagedFile) as fault:
         raise CheckpointError(
             f"checkpoint {str(path)!r} {fault}; remove that folder to go on from the checkpoint before it"
         ) from fault
     except OSError as error:
-        raise StorageError(f"cannot read checkpoint {str(path)!r}: {error.strerror or error}") from error
+        raise StorageError(f"cannot read checkpoint {str(path)!r}: {_told(error)}") from error
 
 
 def filesystem(where: str | Path) -> tuple[AbstractFileSystem, str]:
@@ -187,6 +193,15 @@ def filesystem(where: str | Path) -> tuple[AbstractFileSystem, str]:
         raise CheckpointError(f"cannot keep a run in {str(where)!r}: {error}") from error
     fs.invalidate_cache()  # object stores remember listings, those of before the last write too
     return fs, path
+
+
+def _reaching(where: str | Path) -> contextlib.AbstractContextManager[None]:
+    """Whatever a store's library raises is an OSError in the block; our own mistakes stay what they are."""
+    return reaching(where, passing=(OSError, TypeError, ValueError, _Fault, CheckpointError))
+
+
+def _told(error: OSError) -> str:
+    return str(error.__cause__ if isinstance(error, Unreachable) else error.strerror or error)
 
 
 def _is_local(fs: AbstractFileSystem) -> bool:
@@ -237,7 +252,7 @@ def _new_folder(fs: AbstractFileSystem, folder: str, name: str) -> Iterator[str]
             fs.makedirs(final, exist_ok=True)
             yield final
         except BaseException:
-            with contextlib.suppress(OSError):  # the next save removes what cannot be removed now
+            with contextlib.suppress(OSError), _reaching(final):  # the next save removes what cannot be removed now
                 fs.rm(final, recursive=True)
             raise
         _remove(fs, final + REPLACED_SUFFIX)
@@ -306,7 +321,7 @@ def _prune(fs: AbstractFileSystem, folder: str, written: str, keep: int) -> None
 def _write_failure(error: OSError, fs: AbstractFileSystem, folder: str, root: str, step: int, size: int) -> str:
     kept = "the checkpoints written before are still usable"
     if error.errno not in FULL:
-        return f"cannot write the checkpoint of step {step} to {root!r}: {error.strerror or error}; {kept}"
+        return f"cannot write the checkpoint of step {step} to {root!r}: {_told(error)}; {kept}"
     free = ""
     if _is_local(fs) and error.errno == errno.ENOSPC:
         with contextlib.suppress(OSError):  # a nicety of the message: never the reason for another error

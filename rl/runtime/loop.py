@@ -177,5 +177,6 @@ def checkpoint(session: Session, trainer: Trainer, actors: Actors | None, weight
         states = actors.state()
         parts |= {f"actor-{i}": tensors for i, (tensors, _) in enumerate(states)}
         state["actors"] = [rest for _, rest in states]
-    write_checkpoint(session.config, session.checkpoints, parts, state, weights, session.book())
+    book = session.book()
+    session.patiently(lambda: write_checkpoint(session.config, session.checkpoints, parts, state, weights, book))
     session.checkpoint_done()

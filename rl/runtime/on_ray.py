@@ -277,7 +277,7 @@ class Driver:
 
     def _recover_learner(self) -> None:
         """A new learner from the last checkpoint; the counters and curves go back to it too."""
-        newest = latest_checkpoint(self.session.checkpoints)
+        newest = self.session.patiently(lambda: latest_checkpoint(self.session.checkpoints))
         assert newest is not None, "a run saves a checkpoint before anything else"
         self.session.progress.note(f"the learner died and comes back from {newest}")
         # The dead one's other calls will fail too; games on their way to it are lost.
@@ -287,7 +287,7 @@ class Driver:
         self.trained = 0
         self.handed = [int(index in playing) for index in range(self.plan.actors)]
         ray.kill(self.learner)
-        self.session.rewind(load_checkpoint(newest).state)
+        self.session.rewind(self.session.patiently(lambda: load_checkpoint(newest)).state)
         self.learner = self._new_learner(newest)
         self._first_weights()
 
@@ -296,7 +296,8 @@ class Driver:
     def save(self) -> bool:
         """A checkpoint by the learner, which has everything that matters; False when it died and fell back."""
         try:
-            ray.get(self.learner.checkpoint.remote(self.session.checkpoints, self.session.book()))
+            write = self.learner.checkpoint.remote
+            self.session.patiently(lambda: ray.get(write(self.session.checkpoints, self.session.book())))
         except PROCESS_LOST as error:
             self._replace(Call("train", 0), error)
             return False

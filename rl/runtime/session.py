@@ -6,10 +6,11 @@ import math
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
 
@@ -21,14 +22,18 @@ from rl.runtime.folder import RunFolder
 from rl.runtime.kinds import Report, Stretch, check, must_match
 from rl.runtime.metrics import FILE, MetricsLog, read_metrics, trim
 from rl.runtime.progress import Progress
+from rl.storage import is_url
 from rl.weights import WEIGHTS_FILE, save_agent
 
 if TYPE_CHECKING:
     from rl.nets.loading import Transfer
 
+T = TypeVar("T")
+
 BEST = "best"  # folder with the agent of the best evaluation so far, of runs that are evaluated by episodes
 LOG_SECONDS = (0.5, 5.0)  # between two rows of metrics: at first, so that a short run has curves too, and at last
 LOG_SHARE = 0.02  # of the time so far, in between
+OUTAGE_SECONDS = 300.0  # that a run waits for the store of its folder
 
 
 @dataclass
@@ -192,6 +197,23 @@ class Session:
 
     def checkpoint_due(self) -> bool:
         return time.monotonic() - self._checkpointed >= 60 * self.config.run.checkpoint_minutes
+
+    def patiently(self, using: Callable[[], T]) -> T:
+        """``using()`` the run's folder; where that is a URL, again and again while an outage of its store lasts.
+
+        Training stands still meanwhile. Raises StorageError when it lasts longer than OUTAGE_SECONDS.
+        """
+        begun, wait = time.monotonic(), 1.0
+        while True:
+            try:
+                return using()
+            except StorageError as error:
+                left = OUTAGE_SECONDS - (time.monotonic() - begun)
+                if not is_url(self.folder.address) or left < wait:
+                    raise
+                self.progress.note(f"{error}; trying again for {left:.0f} s")
+                time.sleep(wait)
+                wait = min(2 * wait, 30.0)
 
     def book(self) -> dict:
         """The JSON-able part of a checkpoint that the session itself needs."""

@@ -4,25 +4,31 @@ ones count, and it goes on from its URL alone."""
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
 import pytest
+import s3fs
+from typer.testing import CliRunner
 
 import rl
+from rl.cli import app
 from rl.plot import read_runs
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
 from rl.weights import load_agent, resolve
 from tests.rl.runtime.runs import start, write_config
 
-FUSEKI = Path(sys.executable).parent / "fuseki"
 STEPS = 300  # of a run that is killed after a few
 WRITER = """
 import sys
@@ -80,11 +86,33 @@ def bucket() -> Iterator[str]:
             server.wait()
 
 
+class Line(socketserver.ThreadingTCPServer):
+    """A line to the server at ``port`` that can be cut: no connection is made, and those that are made break."""
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", 0), socketserver.BaseRequestHandler)
+        self.port, self.open, self.refused = port, True, 0
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        with request, socket.create_connection(("127.0.0.1", self.port)) as server:
+            while self.open:
+                ready, _, _ = select.select([request, server], [], [], 0.05)
+                for end in ready:
+                    if not (data := end.recv(65536)):
+                        return
+                    (server if end is request else request).sendall(data)
+            self.refused += 1
+
+
 def refused(*arguments: str) -> str:
     """What a command says that is to fail, in one sentence."""
-    done = subprocess.run([str(FUSEKI), *arguments], capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode in (1, 2), done
-    assert done.stdout == "" and len(done.stderr.strip().splitlines()) == 1, done
+    s3fs.S3FileSystem.clear_instance_cache()  # they know the endpoint of when they were made
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code in (1, 2), done.output
+    assert done.stdout == "" and len(done.stderr.strip().splitlines()) == 1, done.output
     return done.stderr
 
 
@@ -121,28 +149,62 @@ def test_a_killed_run_goes_on_from_its_url_alone(bucket: str, tmp_path: Path) ->
 
 
 def test_what_a_kill_leaves_of_an_upload_is_no_checkpoint(bucket: str) -> None:
-    root, step = f"{bucket}/cut/checkpoints", 0
-    interrupted = 0
-    for delay in np.random.default_rng(0).uniform(0.0, 0.4, 6):
-        command = [sys.executable, "-c", WRITER, root, str(step)]
+    root, told, interrupted = f"{bucket}/cut/checkpoints", 0, 0
+    store = fsspec.filesystem("s3", skip_instance_cache=True)
+
+    def half_done() -> set[str]:
+        store.invalidate_cache()
+        files = [str(path).split("/")[-2:] for path in store.find(root)]
+        return {folder for folder, _ in files} - {folder for folder, name in files if name == "manifest.json"}
+
+    for _ in range(6):
+        command = [sys.executable, "-c", WRITER, root, str(told)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as writer:
             assert writer.stdout is not None
-            step = int(writer.stdout.readline())
-            time.sleep(delay)
+            told = int(writer.stdout.readline())
+            while not half_done():
+                assert writer.poll() is None
             writer.kill()
-            step = int((["", *writer.stdout.read().split()])[-1] or step)
+            told = int((["", *writer.stdout.read().split()])[-1] or told)
+        interrupted += bool(half_done())
         newest = latest_checkpoint(root)
         assert newest is not None
         found = load_checkpoint(newest)
-        assert found.step in (step, step + 1)  # the one that it told of, or one that it had no time to tell of
+        assert found.step in (told, told + 1)  # the one that it told of, or one that it had no time to tell of
         assert all(np.all(part["step"] == found.step) for part in found.parts.values())
-        names = fsspec.filesystem("s3", skip_instance_cache=True).ls(root, detail=False)
-        interrupted += any(int(name[-8:]) > found.step for name in names if name[-8:].isdigit())
-        step = found.step + 1
-    assert interrupted > 0, "no kill came in the middle of an upload"
+        told = found.step + 1
+        if interrupted == 2:
+            break
+    assert interrupted == 2, "no kill came in the middle of an upload"
 
 
-def test_a_run_outlasts_an_outage_of_its_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_waits_for_its_store_and_loses_nothing(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"{bucket}/waited"
+    config = write_config(tmp_path / "config.yaml", mode="sync", learner_steps=STEPS, checkpoint_minutes=0.001)
+    with Line(int(os.environ["AWS_ENDPOINT_URL"].rsplit(":", 1)[1])) as line:
+        with monkeypatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{line.server_address[1]}")
+            patch.setenv("AWS_MAX_ATTEMPTS", "1")  # botocore would wait for half a minute before it says anything
+            process = start(config, url, "--serial")
+        with process:
+            deadline = time.monotonic() + 120
+            while (newest := latest_checkpoint(f"{url}/checkpoints")) is None or int(newest[-8:]) < 5:
+                assert process.poll() is None, process.communicate()[0]
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            line.open = False
+            time.sleep(4)
+            line.open = True
+            said, _ = process.communicate(timeout=120)
+        line.shutdown()
+    assert process.returncode == 0, said
+    assert line.refused > 0 and "trying again" in said
+    assert load_agent(resolve(url)).weights.version == STEPS
+
+
+def test_what_is_sent_outlasts_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     from rl.runtime import folder
     from rl.runtime.checkpoint import StorageError
 
@@ -182,4 +244,5 @@ def test_what_cannot_be_used_is_said_in_one_sentence(
     assert f"'{bucket}/none'" in refused("eval", f"{bucket}/none", "--against", "random")
     assert f"'{bucket}/none'" in refused("plot", f"{bucket}/none", "--out", str(tmp_path / "curves.png"))
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     assert f"'{bucket}/none'" in refused("eval", f"{bucket}/none", "--against", "random")
