@@ -30,6 +30,7 @@ MOST_ROOMS = 400
 MOST_VIEWERS = 16  # of one room
 KEPT_SECONDS = 3600.0  # that a room without viewers is kept, for a page that is reloaded or a laptop that sleeps
 SWEEP_SECONDS = 30.0
+CLOSING_SECONDS = 2.0  # for workers to end
 
 
 class Pool:
@@ -189,6 +190,10 @@ class Rooms:
                 await asyncio.sleep(min(SWEEP_SECONDS, self.kept_seconds))
                 self.sweep()
 
-    def close(self) -> None:
+    async def close(self) -> None:
+        """End them all; what their workers hold is freed before this returns."""
+        workers = [room._worker for room in self._rooms.values() if room._worker is not None]
         for room in list(self._rooms.values()):
             self.remove(room)
+        if workers:
+            await asyncio.wait(workers, timeout=CLOSING_SECONDS)

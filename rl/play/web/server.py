@@ -81,8 +81,8 @@ class Desk:
             begin = await self.pool.run(prepare)
             begin()
 
-    def close(self) -> None:
-        self.rooms.close()
+    async def close(self) -> None:
+        await self.rooms.close()
         self.pool.close()
 
 
@@ -113,7 +113,7 @@ def create_app(
             yield
         finally:
             sweeper.cancel()
-            desk.close()
+            await desk.close()
 
     # Documentation pages would load their scripts from elsewhere.
     app = FastAPI(title="Fuseki", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
@@ -159,6 +159,7 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
 def _http_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     sentences = {
+        400: "the request's body is no JSON",  # the only thing that ends so
         404: f"there is nothing at {request.url.path[:100]!r}",
         405: f"{request.method} is not for {request.url.path[:100]!r}",
     }
@@ -374,4 +375,5 @@ def serve(
         ws_max_size=1024,  # pages have nothing to say there
         timeout_graceful_shutdown=CLOSING_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    with contextlib.suppress(KeyboardInterrupt):  # which is how one ends it; raised once all is closed
+        uvicorn.Server(config).run(sockets=[listening])

@@ -73,7 +73,7 @@ class Table(Room):
             "agent": self.agent.name,
             "game": self._game_view,
             "seats": [{"agent": s.agent.name if s.agent else None, "level": s.level} for s in self._sitters],
-            "strength": self._strength(),
+            "strength": self._strength,
             "moves": [{"action": a, "side": s} for a, s in zip(session.moves, session.movers, strict=True)],
             "shown": shown,
             "position": self._position(shown),
@@ -98,10 +98,6 @@ class Table(Room):
         if self._drawn is None or self._drawn[0] != key:
             self._drawn = key, position_view(self.session.game, self.session.moves[:ply])
         return self._drawn[1]
-
-    def _strength(self) -> str:
-        """What limits agents at level 10, in words."""
-        return Engine(self.agent, simulations=self._limits.simulations, seconds=self._limits.seconds).limits
 
     # What a page's user does
 
@@ -133,6 +129,8 @@ class Table(Room):
         for move in moves:
             self.session.play(move)
         self._game_view = game_view(agent.game)
+        # What limits agents at level 10, in words.
+        self._strength = Engine(agent, simulations=self._limits.simulations, seconds=self._limits.seconds).limits
         self._drawn = None
         # By the number of moves before them: values for the first player, of searches or the network alone; analyses as
         # they are drawn; and positions whose explanation is complete.

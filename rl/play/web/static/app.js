@@ -1,6 +1,6 @@
 // The page: one room of the server, its board or its episodes, and what its user does.
 
-import { $, h, kept, percent } from "./dom.js";
+import { $, h, kept, percent, short } from "./dom.js";
 import { ask, Live } from "./api.js";
 import { Board, label, mini } from "./board.js";
 import { candidates, evaluation, moveList, sideAt } from "./panel.js";
@@ -91,15 +91,15 @@ function take(told) {
 
 function draw() {
   const { game } = state;
-  const key = `${game.env} ${game.rows}×${game.columns}`;
-  if (!board || board.key !== key) {
+  const drawn = `${game.env} ${game.rows}×${game.columns}`;
+  if (!board || board.drawn !== drawn) {
     board = new Board($("board"), game, { play, key: shortcut, refuse });
-    board.key = key;
+    board.drawn = drawn;
     if (overlay === "ownership" && !hasOwnership()) overlay = "policy";
   }
   $("title").textContent = game.title + (game.komi !== null ? `, komi ${game.komi}` : "");
   document.title = `${game.title} – Fuseki`;
-  $("explainer").textContent = state.agent;
+  $("explainer").textContent = short(state.agent);
   const latest = state.shown === state.moves.length;
   const mine = latest && state.waits === "person";
   board.draw(state.position, mine ? state.position.legal : [], sideAt(state));
@@ -172,7 +172,7 @@ function seats() {
     const key = JSON.stringify([state.id, state.game.env, seat.agent, players()]);
     if (host.dataset.key !== key) {
       host.dataset.key = key;
-      const who = h("select", { "aria-label": `Who plays ${state.game.sides[side]}` }, h("option", { value: "" }, "You"), players().map((name) => h("option", { value: name }, name)));
+      const who = h("select", { "aria-label": `Who plays ${state.game.sides[side]}` }, h("option", { value: "" }, "You"), players().map((name) => h("option", { value: name, title: name }, short(name))));
       who.value = seat.agent ?? "";
       who.addEventListener("change", () => reseat(side, { agent: who.value || null, level: seat.level }));
       const range = h("input", { type: "range", min: "1", max: "10", "aria-label": `Strength of ${state.game.sides[side]}` });
@@ -233,7 +233,7 @@ function controls(latest) {
 function status() {
   const { game, result, shown, moves, seats } = state;
   const line = $("status");
-  const name = (side) => (seats[side].agent === null ? "You" : seats[side].agent);
+  const name = (side) => (seats[side].agent === null ? "You" : short(seats[side].agent));
   let main, small = "";
   if (shown < moves.length) {
     main = shown ? `After move ${shown} of ${moves.length}` : "Before the first move";
@@ -419,7 +419,7 @@ function menus() {
     const name = agent.kind === "game" ? agent.title : "Gymnasium environments";
     titles.set(name, [...(titles.get(name) ?? []), agent]);
   }
-  const option = (agent) => h("option", { value: agent.name }, agent.kind === "game" ? `${agent.title} · ${agent.name}` : `${agent.title} · ${agent.name}`);
+  const option = (agent) => h("option", { value: agent.name, title: agent.name }, `${agent.title} · ${short(agent.name)}`);
   $("new-agent").replaceChildren(...[...titles].map(([, agents]) => agents.map(option)).flat());
 }
 

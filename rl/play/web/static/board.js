@@ -413,7 +413,7 @@ export class Board {
     for (let r = 0; r < game.rows; r++)
       for (let c = 0; c < game.columns; c++) {
         const owner = owners[r * game.stride + c], size = 17 * Math.sqrt(Math.abs(owner));
-        if (Math.abs(owner) < 0.08) continue;
+        if (Math.abs(owner) < 0.05) continue;
         const [x, y] = shape.at(r, c);
         layers.ownership.append(s("rect", { class: owner > 0 ? "own-first" : "own-second", x: x - size / 2, y: y - size / 2, width: size, height: size, rx: 2, opacity: (0.25 + 0.6 * Math.abs(owner)).toFixed(2) }));
       }

@@ -22,6 +22,9 @@ export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} 
 export const winning = (value) => (1 + value) / 2; // a value in [-1, 1] as a chance
 export const thousands = (n) => (n < 10000 ? String(n) : `${(n / 1000).toFixed(n < 100000 ? 1 : 0)}k`);
 
+/** An agent's name; of a path, the end of it. */
+export const short = (name) => name.split("/").filter(Boolean).at(-1) ?? name;
+
 /** A setting kept in this browser. */
 export const kept = {
   get(name, fallback) {

@@ -1,6 +1,6 @@
 // Episodes of a Gymnasium environment: the picture, and numbers beside it.
 
-import { $, h, percent } from "./dom.js";
+import { $, h, percent, short } from "./dom.js";
 import { chart, columns } from "./graph.js";
 import { ask } from "./api.js";
 
@@ -34,8 +34,8 @@ export class Episodes {
     $("show-step").disabled = !state.paused;
     $("show-sampled").checked = state.sampled;
     $("show-speed").value = String(state.speed);
-    $("screen").setAttribute("aria-label", `${state.env}, as ${state.agent} acts in it`);
-    const status = state.failure ? `The environment has failed: ${state.failure}` : `${state.agent} acts in ${state.env}`;
+    $("screen").setAttribute("aria-label", `${state.env}, as ${short(state.agent)} acts in it`);
+    const status = state.failure ? `The environment has failed: ${state.failure}` : `${short(state.agent)} acts in ${state.env}`;
     if ($("show-status").textContent !== status) $("show-status").replaceChildren(status);
     const returns = state.episodes.map((episode) => episode.return);
     const mean = returns.length ? returns.reduce((a, b) => a + b, 0) / returns.length : null;

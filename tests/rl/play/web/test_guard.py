@@ -10,7 +10,7 @@ from starlette.testclient import WebSocketDenialResponse
 
 from rl.play.web.guard import is_loopback
 from rl.play.web.server import PORT
-from tests.rl.play.web.web_for_tests import HERE, agent, opened, serving, until
+from tests.rl.play.web.web_for_tests import HERE, agent, live, opened, serving, until
 
 TOKEN = "correct-horse"
 AWAY = f"http://192.0.2.7:{PORT}"
@@ -72,7 +72,7 @@ def test_another_sites_page_changes_nothing_and_hears_nothing(headers: dict[str,
     assert local.delete(place, headers=headers).status_code == 403
     with (
         pytest.raises(WebSocketDenialResponse) as denied,
-        local.websocket_connect(f"{place}/live", headers=headers),
+        live(local, room["id"], headers=headers),
     ):
         pass
     assert denied.value.status_code == 403
@@ -84,8 +84,8 @@ def test_our_own_page_may(local: TestClient) -> None:
     own = {"origin": HERE, "sec-fetch-site": "same-origin"}
     place = f"/api/rooms/{room['id']}"
     assert local.post(f"{place}/moves", json={"action": 4, "ply": 0}, headers=own).status_code == 200
-    with local.websocket_connect(f"{place}/live", headers=own) as live:
-        until(live, type="state")
+    with live(local, room["id"], headers=own) as heard:
+        until(heard, type="state")
 
 
 def test_without_the_token_nothing_is_told(remote: TestClient) -> None:
@@ -100,7 +100,7 @@ def test_without_the_token_nothing_is_told(remote: TestClient) -> None:
             assert answer.status_code == 401 and "needs the token" in answer.json()["error"]
     assert remote.get("/?token=wrong", follow_redirects=False).status_code == 401
     assert remote.get("/?token=%C3%A4", follow_redirects=False).status_code == 401
-    with pytest.raises(WebSocketDenialResponse) as denied, remote.websocket_connect("/api/rooms/x/live"):
+    with pytest.raises(WebSocketDenialResponse) as denied, live(remote, "x"):
         pass
     assert denied.value.status_code == 401
 
@@ -113,13 +113,17 @@ def test_the_printed_url_leaves_a_cookie_and_no_trace_of_the_token(remote: TestC
     page = remote.get("/")  # the client keeps cookies
     assert page.status_code == 200 and TOKEN not in page.text
     room = opened(remote, "tic_tac_toe", explain=False)
-    with remote.websocket_connect(f"/api/rooms/{room['id']}/live", headers={"origin": AWAY}) as live:
-        until(live, type="state")
+    with live(remote, room["id"], headers={"origin": AWAY}) as heard:
+        until(heard, type="state")
     assert (
         remote.post("/api/rooms", json={"agent": "tic_tac_toe"}, headers={"origin": "http://evil.example"}).status_code
         == 403
     )
-    assert remote.get(f"//evil.example/?token={TOKEN}", follow_redirects=False).headers["location"].startswith("/evil")
+    assert (
+        remote.get(f"{AWAY}//evil.example/?token={TOKEN}", follow_redirects=False)
+        .headers["location"]
+        .startswith("/evil")
+    )
 
 
 def test_programs_send_the_token_as_a_bearer(remote: TestClient) -> None:

@@ -12,14 +12,14 @@ from PIL import Image
 from starlette.testclient import WebSocketTestSession
 
 from rl.play.web.show import packed, png
-from tests.rl.play.web.web_for_tests import MESSAGES, agent, gym_agent, opened, serving
+from tests.rl.play.web.web_for_tests import MESSAGES, agent, gym_agent, live, opened, serving
 
 HERE = "tests.envs.scripted_worlds"
 
 
-def told_by(live: WebSocketTestSession) -> tuple[dict[str, Any], bytes]:
+def told_by(heard: WebSocketTestSession) -> tuple[dict[str, Any], bytes]:
     """The next message: what it says, and its picture."""
-    message = live.receive()
+    message = heard.receive()
     if message.get("text"):
         return json.loads(message["text"]), b""
     whole: bytes = message["bytes"]
@@ -42,9 +42,9 @@ def test_cartpole_is_watched_with_its_returns() -> None:
         place = f"/api/rooms/{room['id']}"
         client.post(f"{place}/control", json={"speed": 20})
         sizes, chances, state = set(), [], room
-        with client.websocket_connect(f"{place}/live") as live:
+        with live(client, room["id"]) as heard:
             for _ in range(MESSAGES):
-                told, picture = told_by(live)
+                told, picture = told_by(heard)
                 if told.get("type") == "state":
                     state = told
                     if state["count"] >= 2:
@@ -67,10 +67,10 @@ def test_paused_episodes_go_on_step_by_step() -> None:
         room = opened(client, "acting")
         place = f"/api/rooms/{room['id']}"
         client.post(f"{place}/control", json={"paused": True})
-        with client.websocket_connect(f"{place}/live") as live:
+        with live(client, room["id"]) as heard:
             steps = []
             while len(steps) < 3:
-                told, picture = told_by(live)
+                told, picture = told_by(heard)
                 if "step" in told:
                     assert picture == b"" and f"time {told['step']}" in told["text"]
                     steps.append(told["step"])
@@ -82,10 +82,10 @@ def test_an_environment_that_fails_says_so_and_can_be_begun_anew() -> None:
     with serving(gym_agent(f"{HERE}:Drawn", draws="raise")) as client:
         room = opened(client, "acting")
         place = f"/api/rooms/{room['id']}"
-        with client.websocket_connect(f"{place}/live") as live:
-            while not (state := told_by(live)[0]).get("failure"):
+        with live(client, room["id"]) as heard:
+            while not (state := told_by(heard)[0]).get("failure"):
                 pass
             assert "render raised RuntimeError: no screen" in state["failure"]
             client.post(f"{place}/control", json={"restart": True})
-            seen = [told_by(live)[0].get("failure") for _ in range(2)]
+            seen = [told_by(heard)[0].get("failure") for _ in range(2)]
             assert None in seen or any(seen)
