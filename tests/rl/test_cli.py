@@ -445,14 +445,23 @@ def test_a_page_that_cannot_be_served(toe: str, counting: str, monkeypatch: pyte
     refused(fuseki("play", toe, "--web"), "pip install 'fuseki[web]'")
 
 
-def test_a_process_serves_the_page_until_ctrl_c(toe: str, counting: str) -> None:
-    command = [str(Path(sys.executable).parent / "fuseki"), "play", toe, "--web", "--port", "0", "--with", counting]
+def test_a_process_serves_the_page_until_ctrl_c(toe: str) -> None:
+    command = [
+        str(Path(sys.executable).parent / "fuseki"),
+        "play",
+        toe,
+        "--web",
+        "--port",
+        "0",
+        "--with",
+        "tic_tac_toe",
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None and running.stderr is not None
         line = running.stdout.readline()
         url = line.split()[1]
         told = json.load(urllib.request.urlopen(f"{url}api/agents", timeout=60))
-        assert [agent["kind"] for agent in told["agents"][:2]] == ["game", "episodes"]
+        assert [agent["name"] for agent in told["agents"][:2]] == [toe, "tic_tac_toe"]
         assert told["start"]["seats"] == [{"level": 10}, {"agent": toe, "level": 10}]
         running.send_signal(signal.SIGINT)
         assert running.stdout.read() == ""

@@ -161,9 +161,7 @@ def count_view(game: Game, state: np.ndarray, ownership: np.ndarray | None) -> d
     return {"text": text, "dead": [[r, c] for chain in dead for r, c in chain]}
 
 
-def analysis_view(
-    game: Game, report: Report | Analysis, side: int, ownership: np.ndarray | None = None
-) -> dict[str, Any]:
+def analysis_view(game: Game, report: Report | Analysis, side: int) -> dict[str, Any]:
     """What was found of a position. Values and chances are for the first player, so that a game's make one curve;
     those of single moves are for ``side``, the side to move."""
     found = report.analysis if isinstance(report, Report) else report
@@ -202,5 +200,4 @@ def analysis_view(
             }
             for a in order[:SHOWN_MOVES]
         ],
-        "ownership": None if ownership is None else [round(float(o), 2) for o in ownership],
     }
