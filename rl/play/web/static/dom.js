@@ -22,8 +22,11 @@ export const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)} 
 export const winning = (value) => (1 + value) / 2; // a value in [-1, 1] as a chance
 export const thousands = (n) => (n < 10000 ? String(n) : `${(n / 1000).toFixed(n < 100000 ? 1 : 0)}k`);
 
-/** An agent's name; of a path, the end of it. */
-export const short = (name) => name.split("/").filter(Boolean).at(-1) ?? name;
+/** An agent's name; of a path, the end of it, with the run's folder before one of its own. */
+export const short = (name) => {
+  const parts = name.split("/").filter(Boolean);
+  return parts.slice(/^(best|\d+)$/.test(parts.at(-1) ?? "") ? -2 : -1).join("/") || name;
+};
 
 /** A setting kept in this browser. */
 export const kept = {

@@ -76,10 +76,13 @@ export class Episodes {
     $("show-return").textContent = number(told.return);
     $("show-steps").textContent = String(told.step);
     if (told.value !== undefined) $("show-value").textContent = number(told.value);
-    const both = [...this.returns, ...this.values].filter((v) => v !== null && v !== undefined);
-    const low = Math.min(0, ...both), high = Math.max(1, ...both);
+    const known = (list) => list.filter((v) => v !== null && v !== undefined);
+    const low = Math.min(0, ...known(this.returns)), high = Math.max(1, ...known(this.returns));
+    // Training may have scaled rewards, and the critic discounts them: its curve is stretched to the same height.
+    const least = Math.min(0, ...known(this.values)), most = Math.max(0.001, ...known(this.values));
+    const values = this.values.map((v) => (v === null || v === undefined ? v : low + ((v - least) / (most - least)) * (high - low)));
     chart($("show-graph"), {
-      curves: [{ points: thinned(this.values), className: "second" }, { points: thinned(this.returns) }],
+      curves: [{ points: thinned(values), className: "second" }, { points: thinned(this.returns) }],
       low, high, zero: 0, length: Math.max(2, thinned(this.returns).length),
       axis: [{ text: number(high), at: high }],
     });

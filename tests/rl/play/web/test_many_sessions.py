@@ -6,6 +6,7 @@ import gc
 import json
 import time
 import urllib.request
+from contextlib import ExitStack
 from typing import Any
 
 import psutil
@@ -27,21 +28,21 @@ def ask(url: str, path: str, body: Any) -> Any:
 
 def round_of_pages(url: str) -> list[list[int]]:
     """Open them all, play a move in each while the others think, and close them; the moves of each game."""
-    pages = []
-    for _ in range(PAGES):
-        room = ask(url, "api/rooms", {"agent": "go7", "simulations": 30})["id"]
-        pages.append((room, connect(f"{url.replace('http', 'ws')}api/rooms/{room}/live")))
     games = []
-    for number, (room, _) in enumerate(pages):
-        ask(url, f"api/rooms/{room}/moves", {"action": number % 49, "ply": 0})
-    for _, live in pages:
-        while True:
-            told = json.loads(live.recv(timeout=LIMIT))
-            if told["type"] == "state" and len(told["moves"]) == 2:
-                games.append([move["action"] for move in told["moves"]])
-                break
-    for _, live in pages:
-        live.close()
+    with ExitStack() as stack:
+        pages = []
+        for _ in range(PAGES):
+            room = ask(url, "api/rooms", {"agent": "go7", "simulations": 30})["id"]
+            place = f"{url.replace('http', 'ws')}api/rooms/{room}/live"
+            pages.append((room, stack.enter_context(connect(place, ping_interval=None))))
+        for number, (room, _) in enumerate(pages):
+            ask(url, f"api/rooms/{room}/moves", {"action": number % 49, "ply": 0})
+        for _, live in pages:
+            while True:
+                told = json.loads(live.recv(timeout=LIMIT))
+                if told["type"] == "state" and len(told["moves"]) == 2:
+                    games.append([move["action"] for move in told["moves"]])
+                    break
     return games
 
 
