@@ -273,6 +273,7 @@ def test_out_of_turn_and_after_the_end(client: TestClient) -> None:
         (b'{"action": ' + b"1" * 5000 + b', "ply": 0}', "application/json", 400, "no JSON"),
         (b" " * (MOST_BYTES + 1), "application/json", 413, "larger than 1,048,576 bytes"),
     ],
+    ids=["cut", "bytes", "form", "text", "empty", "nan", "nested", "digits", "giant"],
 )
 def test_bodies_that_are_no_request(content: bytes, kind: str, status: int, sentence: str, client: TestClient) -> None:
     room = opened(client, "tic_tac_toe", explain=False)
