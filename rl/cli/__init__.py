@@ -1,8 +1,8 @@
-"""What users type: ``fuseki train | eval | play | analyse | bench | export | plot | models | envs``.
+"""What users type: ``fuseki train | submit | status | eval | play | analyse | bench | export | plot | models | envs``.
 
 torch and ray are imported by the commands that need them, after the input has been checked as far as it can be without
-them. ``eval`` and ``play`` have a file each, the others are here. ``rl/console.py`` holds what the commands share:
-output, progress, errors and exit statuses.
+them. ``submit``, ``status``, ``eval`` and ``play`` have a file each, the others are here. ``rl/console.py`` holds what
+the commands share: output, progress, errors and exit statuses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rl.cli import evaluate, play
+from rl.cli import evaluate, play, status, submit
 from rl.cli.agents import AgentArgument, Device, Json, Simulations, load_agent
 from rl.console import (
     Commands,
@@ -114,6 +114,8 @@ def train(
         fail(error, 1)
 
 
+app.command()(submit.submit)
+app.command()(status.status)
 app.command("eval")(evaluate.evaluate)
 app.command()(play.play)
 

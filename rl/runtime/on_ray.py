@@ -26,8 +26,10 @@ from rl.actors.seeds import actor_seed
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
 from rl.runtime.faults import RunFailed, numbers_failed, world_failed
 from rl.runtime.kinds import may_play, updates_a_call
+from rl.runtime.placing import learner_place
 from rl.runtime.processes import PROCESS_LOST, RayActor, RayExaminer, RayLearner, named, plan
 from rl.runtime.session import Session
+from rl.runtime.watch import Watch, Whereabouts
 from rl.weights import Publisher
 
 log = logging.getLogger(__name__)
@@ -120,6 +122,7 @@ class Driver:
         self.handed = [0] * self.plan.actors  # stretches that each actor was given
         self.begun = session.clock.env_steps
         self.trained = 0  # calls of the learner that trained
+        self.watch, self.whereabouts = Watch(), Whereabouts()
         self.learner = self._new_learner(session.restored_from)
         self.actors = [self._new_actor(i) for i in range(self.plan.actors)]
         self.examiner = self._new_examiner()
@@ -128,14 +131,16 @@ class Driver:
 
     def _new_learner(self, checkpoint: str | None) -> Any:
         gpus = self.plan.learner_gpus
-        return RayLearner.options(num_cpus=0, num_gpus=gpus).remote(self.config, self.plan.learner_threads, checkpoint)
+        options = {"num_cpus": 0, "num_gpus": gpus} | learner_place(self.session.folder.address)
+        return RayLearner.options(**options).remote(self.config, self.plan.learner_threads, checkpoint)
 
     def _new_actor(self, index: int) -> Any:
         seed = actor_seed(self.config.seed, index, self.begun, self.lives[index])
         cores = 1 if self.plan.actors <= ray.cluster_resources().get("CPU", 1) else 0
-        return RayActor.options(num_cpus=cores, num_gpus=self.plan.actor_gpus).remote(
+        actor = RayActor.options(num_cpus=cores, num_gpus=self.plan.actor_gpus).remote(
             self.config, seed, self.plan.actors
         )
+        return self.whereabouts.started(index, actor)
 
     def _new_examiner(self) -> Any:
         return RayExaminer.options(num_cpus=0).remote(self.config)
@@ -216,6 +221,7 @@ class Driver:
         (report, summary), games = call.aside
         self.deaths[call.worker] = 0
         self.session.played(report)
+        self.watch.played(call.worker, self.whereabouts.nodes().get(call.worker, "?"), report)
         self.session.finished(summary)
         if summary["records"]:
             self.calls[self.learner.add.remote(games)] = Call("add", 0)
@@ -230,10 +236,12 @@ class Driver:
         self.trained += bool(reply["measures"])
         if reply["version"] > self.published.version:
             self.published.publish(Published(reply["version"], weights))
+            self.watch.trained(reply["busy"], reply["status"]["weights/publish_seconds"], reply["version"])
             self.session.learned(reply["version"], reply["measures"], reply["busy"])
 
     def take_examination(self, call: Call) -> None:
         found, weights = call.aside
+        self.watch.timeline.examined(found.metrics.get("eval/seconds", 0.0))
         if self.session.examined(found):
             try:
                 self.session.keep_best(ray.get(weights))
@@ -241,9 +249,13 @@ class Driver:
                 log.warning("the best weights so far are lost with the learner that made them: %s", error)
 
     def status(self) -> dict[str, float]:
+        waiting = sum(call.kind == "add" for call in self.calls.values())
+        lags = {index: self.published.version - held for index, held in enumerate(self.held) if held >= 0}
+        restarts = {index: lives - 1 for index, lives in self.whereabouts.lives.items()}
         return self.learner_status | {
             "selfplay/actors": self.plan.actors,
             "selfplay/restarts": len(self.restarts),
+            **self.watch.row(self.whereabouts.nodes(), restarts, lags, waiting),
         }
 
     # When something dies
@@ -303,6 +315,7 @@ class Driver:
             return False
         finally:
             self.session.checkpoint_done()
+        self.watch.timeline.write(self.session.run_dir)
         return True
 
     def save_at_fault(self) -> None:
