@@ -47,6 +47,10 @@ def compare(
 
     with user_input():
         plan = make_plan(configs, seeds, budget, snapshots, vary or [])
+        if fit:
+            from rl.compare.scaling import check
+
+            check(plan)
     check_writable(out)
     if importlib.util.find_spec("matplotlib") is None:
         raise WrongInput("the curves need matplotlib: pip install 'fuseki[plot]'")

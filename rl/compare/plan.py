@@ -163,9 +163,9 @@ def _unique(contenders: Sequence[Contender]) -> list[Contender]:
     """Raises Wrong where two are the same; a file's name is left out where all are of one file."""
     seen: dict[tuple[str, str], Contender] = {}
     for contender in contenders:
-        key = contender.environment, contender.label
+        key = contender.environment, file_name(contender.label)  # which names its folder
         if key in seen:
-            raise Wrong(f"{contender.label!r} is named twice")
+            raise Wrong(f"{contender.label!r} is there twice, or is called too much like another: add label=NAME")
         seen[key] = contender
     stems = {c.label.split(" ", 1)[0] for c in contenders}
     if len(stems) == 1 and all(" " in c.label for c in contenders):

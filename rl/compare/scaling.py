@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from rl.compare.measuring import strength_kind
 from rl.compare.plan import Contender, Plan, Wrong
 from rl.config import GameConfig
 
@@ -48,6 +49,14 @@ def add_fit(result: dict[str, Any], plan: Plan, out: Path) -> dict[str, Any]:
     write(out, result)
     draw(frontiers, result, plan, out / "scaling.png")
     return result
+
+
+def check(plan: Plan) -> None:
+    """Raises Wrong where strength is not Elo, before anything is trained."""
+    for contender in plan.contenders:
+        kind = strength_kind(contender)
+        if kind != "elo":
+            raise Wrong(f"--fit fits Elo, and {contender.environment} is measured by {kind}: leave it out")
 
 
 def flops_a_position(contender: Contender) -> int:
@@ -86,9 +95,7 @@ def curves(found: dict[str, Any], plan: Plan) -> list[tuple[str, np.ndarray, np.
 
 
 def frontier(found: dict[str, Any], plan: Plan) -> Frontier:
-    """The best of all contenders of a board. Raises Wrong where strength is not Elo."""
-    if found["strength"] != "elo":
-        raise Wrong(f"--fit fits Elo, and {found['environment']} is measured by {found['strength']}: leave it out")
+    """The best of all contenders of a board."""
     config = next(c.config for c in plan.contenders if c.environment == found["environment"])
     import envs
 

@@ -15,7 +15,7 @@ from envs.game import TO_MOVE, Game
 from envs.view import planes_for
 from rl.curves import Run
 from rl.sgf import board_size, family, read_sgf
-from rl.storage import Place
+from rl.storage import Place, reaching
 
 TRAINING = re.compile(r"(\d{8,})-\d+-(.+)")  # games/VERSION-NUMBER-OPPONENT, of an evaluation while training
 OTHER = re.compile(r"(.+)-against-(.+)-\d{8}-\d{6}(-\d+)?")  # of fuseki eval
@@ -45,11 +45,15 @@ class Sample:
 
 
 def samples(run: Run) -> list[Sample]:
-    """Games of the run's first and last evaluation, and of the matches that ``fuseki eval`` has left there."""
+    """Games of the run's first and last evaluation, and of the matches that ``fuseki eval`` has left there.
+
+    Raises OSError, of a URL rl.storage.Unreachable, when they cannot be read.
+    """
     folder = run.folder / "games"
     if not folder.is_dir():
         return []
-    names = sorted(entry.name for entry in folder.iterdir())
+    with reaching(folder):
+        names = sorted(entry.name for entry in folder.iterdir())
     trained = [match for name in names if (match := TRAINING.fullmatch(name))]
     versions = list(dict.fromkeys(int(match[1]) for match in trained))
     wanted: list[tuple[str, Place, int]] = []
@@ -77,12 +81,14 @@ def chosen(games: Sequence[Sample], count: int) -> list[Sample]:
 
 def read_match(title: str, folder: Place) -> Iterator[Sample]:
     """The games in a folder, in order; files that are no games of ours are passed by, and so are very long games."""
-    for path in sorted(folder.iterdir(), key=lambda p: p.name):
+    with reaching(folder):
+        paths = sorted(folder.iterdir(), key=lambda p: p.name)
+        texts = {path.name: path.read_text() for path in paths if path.name.endswith((".sgf", ".json"))}
+    for name, text in texts.items():
         try:
-            text = path.read_text()
-            if path.name.endswith(".sgf"):
+            if name.endswith(".sgf"):
                 yield from_sgf(title, text)
-            elif path.name.endswith(".json"):
+            else:
                 yield from_json(title, json.loads(text))
         except (ValueError, KeyError, TypeError):
             continue

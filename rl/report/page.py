@@ -21,7 +21,7 @@ from rl.report.ladder import ratings_of, rows_of
 from rl.report.settings import chosen, differences, whole
 from rl.runtime.metrics import METRICS
 from rl.runtime.progress import strength
-from rl.storage import Unreachable, replacing
+from rl.storage import reaching, replacing
 
 VIDEOS = 2  # the newest, of a run
 VIDEO_BYTES = 4_000_000  # larger ones are left out of the page
@@ -107,7 +107,7 @@ def content(runs: Sequence[Run]) -> dict[str, Any]:
         try:
             games = samples(run)
             videos = newest_videos(run)
-        except (OSError, Unreachable):  # of a store that is away by now: the curves are here all the same
+        except OSError:  # of a store that is away by now: the curves are here all the same
             games, videos = [], []
         data["games"] += [{"run": number_} | asdict(game) for game in games]
         shown.append(
@@ -211,10 +211,11 @@ def newest_videos(run: Run) -> list[dict[str, str]]:
     folder = run.folder / "videos"
     if not folder.is_dir():
         return []
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".mp4"))[-VIDEOS:]
+    with reaching(folder):
+        names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".mp4"))[-VIDEOS:]
+        contents = {name: (folder / name).read_bytes() for name in names}
     found = []
-    for name in names:
-        content = (folder / name).read_bytes()
+    for name, content in contents.items():
         if len(content) <= VIDEO_BYTES:
             found.append({"name": name, "url": f"data:video/mp4;base64,{base64.b64encode(content).decode()}"})
     return found

@@ -104,7 +104,7 @@ def test_the_first_minibatch_is_on_policy(encoder: dict) -> None:
     for name, buffer in trainer.learner.net.named_buffers():
         if name.endswith("running_var"):
             buffer.fill_(2.0)
-    evaluator = Evaluator(config.net, trainer.game, config.inference, 16, device="cpu", format="float32")
+    evaluator = Evaluator(config.net, trainer.game, config.inference, 16, device="cpu", format="float32-nchw")
     evaluator.load(trainer.weights(0.0))
     games = SelfPlay(trainer.game, config, 16, seed=1).play(evaluator, 200).games
     trainer.add(games)
@@ -151,7 +151,7 @@ def test_it_learns_a_bandit() -> None:
     trainer = PolicyGradientTrainer(config, "cpu")
     from rl.inference import Evaluator
 
-    evaluator = Evaluator(config.net, trainer.game, config.inference, 32, device="cpu", format="float32")
+    evaluator = Evaluator(config.net, trainer.game, config.inference, 32, device="cpu", format="float32-nchw")
     selfplay = SelfPlay(trainer.game, config, 32, seed=1)
 
     def chance() -> float:

@@ -60,20 +60,14 @@ function lines(panel) {  // everything drawn in a panel: x, y, and how
 }
 
 function rangeOf(panel, all) {
-  const shown = all.filter((line) => !line.band).flatMap((line) => line.y);
-  let low = Math.min(...shown), high = Math.max(...shown);
+  const ends = (some) => some.flatMap((line) => line.y).reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
+  const [low, high] = ends(all.filter((line) => !line.band));
   if (panel.share) return [panel.from_zero ? 0 : Math.min(0.9, Math.max(0, Math.floor(low * 10) / 10)), 1];
-  // A band of a few seeds may be far wider than all that happened; it may take as much room again, and no more.
   const room = high - low || Math.abs(high) || 1;
-  for (const line of all.filter((l) => l.band)) {
-    for (const value of line.y) { low = Math.min(low, Math.max(value, low - 0)); high = Math.max(high, Math.min(value, high + 0)); }
-  }
-  const bands = all.filter((l) => l.band).flatMap((l) => l.y);
-  if (bands.length) {
-    low = Math.max(Math.min(low, ...bands), low - room / 2);
-    high = Math.min(Math.max(high, ...bands), high + room / 2);
-  }
-  return [panel.from_zero ? 0 : low - 0.04 * room, high + 0.06 * room];
+  // A band of a few seeds may be far wider than all that happened: it gets as much room again, and no more.
+  const [least, most] = ends(all.filter((line) => line.band));
+  const bottom = Math.min(low, Math.max(least, low - room / 2)), top = Math.max(high, Math.min(most, high + room / 2));
+  return [panel.from_zero ? 0 : bottom - 0.04 * room, top + 0.06 * room];
 }
 
 function drawChart(chart) {
@@ -87,7 +81,7 @@ function drawChart(chart) {
   all.forEach((line, i) => {
     const own = colour(line.paint);
     series.push({
-      label: line.name || "", class: line.name ? "" : "band", spanGaps: true, show: true, scale: "y",
+      label: line.name || "", class: line.name ? "line" : "band", spanGaps: true, show: true, scale: "y",
       stroke: line.band ? "transparent" : faint(own, line.share), width: line.width || 0, dash: line.dash,
       points: { show: Boolean(line.points), size: 6, fill: own, stroke: own }, value: (_, v) => show(v),
     });

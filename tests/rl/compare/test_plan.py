@@ -76,7 +76,7 @@ def test_a_wrong_budget_is_refused(toe: str, budget: str, said: str) -> None:
     [
         ([], [], Wrong, "at least one"),
         (["{toe}"], [], Wrong, "nothing to compare with"),
-        (["{toe}", "{toe}"], [], Wrong, "named twice"),
+        (["{toe}", "{toe}"], [], Wrong, "there twice"),
         (["{toe}", "{toe} nonsense"], [], Wrong, "no setting"),
         (["{toe}", "{toe} 'open"], [], Wrong, "cannot be read"),
         (["{toe}", "{toe} search.nonsense=1"], [], ConfigError, "unknown key"),
