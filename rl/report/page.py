@@ -189,7 +189,11 @@ def time_shares(run: Run) -> list[dict[str, Any]]:
     examined = sum(row.get("eval/seconds", 0.0) for row in run.rows if math.isfinite(row.get("eval/seconds", 0.0)))
     if examined:
         bars.append(
-            {"who": "Evaluations", "text": f"{duration(examined)} in all, of {duration(run.rows[-1]['seconds'])}"}
+            {
+                "who": "Evaluations",
+                "parts": [],
+                "text": f"{duration(examined)} in all, of {duration(run.rows[-1]['seconds'])}",
+            }
         )
     return bars
 

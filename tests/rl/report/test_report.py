@@ -185,10 +185,11 @@ def test_a_run_of_episodes_has_its_returns(tmp_path: Path) -> None:
     for i in range(1, 6):
         row = dict.fromkeys(clock, 10.0 * i) | {"rollout/steps_per_second": 1000.0, "rollout/evaluator_share": 0.6}
         rows.append(row | {"rollout/environment_share": 0.3, "learner/wait_fraction": 0.25})
-        rows.append(dict.fromkeys(clock, 10.0 * i) | {"eval/return_mean": 9.0 * i, "eval/return_low": 8.0 * i})
+        rows.append(dict.fromkeys(clock, 10.0 * i) | {"eval/return_mean": 9.0 * i, "eval/seconds": 2.0})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     page = write_report([folder], tmp_path / "page").read_text()
     assert "Returns 45.0 an episode" in page and "in the environments 30 %" in page and "training 75 %" in page
+    assert "10 seconds in all, of 50 seconds" in page
     with pytest.raises(ValueError, match="different kinds"):
         write_report([folder, write_run(tmp_path / "games")], tmp_path / "page.html")
 
