@@ -44,6 +44,16 @@ class Sample:
     last: list[int] = field(default_factory=list)  # cell that changed hands by each move and was empty; -1 none
 
 
+def kept_versions(run: Run) -> list[int]:
+    """Versions of the weights whose evaluation games are in the run's folder, the oldest first. Raises OSError."""
+    folder = run.folder / "games"
+    if not folder.is_dir():
+        return []
+    with reaching(folder):
+        names = [entry.name for entry in folder.iterdir()]
+    return sorted({int(match[1]) for name in names if (match := TRAINING.fullmatch(name))})
+
+
 def samples(run: Run) -> list[Sample]:
     """Games of the run's first and last evaluation, and of the matches that ``fuseki eval`` has left there.
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rl.curves import Run
 from rl.evaluation.examiner import ANCHOR, PREVIOUS
 from rl.evaluation.ratings import Pairing, Rating, fit_ratings
 from rl.records import MatchResult
+from rl.report.games import kept_versions
 
 SCORE, FORFEITS = "eval/score/", "eval/forfeits/"
 MOST = 14  # versions in the ladder: the last and, evenly, some before
@@ -17,7 +18,7 @@ MOST = 14  # versions in the ladder: the last and, evenly, some before
 
 def ratings_of(run: Run) -> list[Rating]:
     """The ladder, the strongest first; empty where the run played nobody, or never against the anchor."""
-    pairings = list(pairings_of(run.rows, games_a_match(run.config)))
+    pairings = list(pairings_of(run.rows, games_a_match(run.config), versions_of(run)))
     versions = list(dict.fromkeys(p.a for p in pairings))
     if not any(p.b == ANCHOR for p in pairings):
         return []
@@ -30,6 +31,14 @@ def ratings_of(run: Run) -> list[Rating]:
     return [rating for rating in found if rating.name in shown or rating.name not in versions]
 
 
+def versions_of(run: Run) -> list[int]:
+    """Versions whose games the run has kept, the oldest first; empty where they cannot be looked at."""
+    try:
+        return kept_versions(run)
+    except OSError:
+        return []
+
+
 def games_a_match(config: Mapping[str, Any]) -> int:
     """As the configuration says, 0 where it does not."""
     evaluation = config.get("evaluation")
@@ -37,14 +46,20 @@ def games_a_match(config: Mapping[str, Any]) -> int:
     return games if isinstance(games, int) else 0
 
 
-def pairings_of(rows: list[dict[str, float]], games: int) -> list[Pairing]:
-    """The matches behind the scores. A row does not tell wins from pairs of draws, and ratings need not know."""
+def pairings_of(rows: list[dict[str, float]], games: int, versions: Sequence[int] = ()) -> list[Pairing]:
+    """The matches behind the scores. A row does not tell wins from pairs of draws, and ratings need not know.
+
+    A row's clock is that of the evaluation's end, by when the learner is further on than what was evaluated; where
+    there is one of the ``versions`` for each row, they are named by those.
+    """
+    scored = [row for row in rows if any(n.startswith(SCORE) and math.isfinite(v) for n, v in row.items())]
+    numbers = versions if len(versions) == len(scored) else [int(row["learner_steps"]) for row in scored]
     found, previous = [], ""
-    for row in rows:
+    for row, number in zip(scored, numbers):
         scores = {n.removeprefix(SCORE): v for n, v in row.items() if n.startswith(SCORE) and math.isfinite(v)}
-        if not scores or not games:
-            continue
-        version = f"v{row['learner_steps']:.0f}"
+        if not games:
+            break
+        version = f"v{number}"
         for opponent, score in scores.items():
             if row.get(FORFEITS + opponent, 0) or (opponent == PREVIOUS and not previous):
                 continue  # games that an engine's fault decided are not rated

@@ -51,7 +51,7 @@ function lines(panel) {  // everything drawn in a panel: x, y, and how
       }
       const mean = group.means && group.means[axis][curve.metric];
       if (mean) {
-        found.push({ x: mean.x, y: mean.high, paint, band: "high" }, { x: mean.x, y: mean.low, paint, band: "low" });
+        found.push({ x: mean.x, y: mean.high, paint, band: "high", seeds: true }, { x: mean.x, y: mean.low, paint, band: "low", seeds: true });
         found.push({ x: mean.x, y: mean.mean, paint, dash, width: 2, share: 100, name });
       }
     });
@@ -61,11 +61,11 @@ function lines(panel) {  // everything drawn in a panel: x, y, and how
 
 function rangeOf(panel, all) {
   const ends = (some) => some.flatMap((line) => line.y).reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
-  const [low, high] = ends(all.filter((line) => !line.band));
+  const [low, high] = ends(all.filter((line) => !line.seeds));
   if (panel.share) return [panel.from_zero ? 0 : Math.min(0.9, Math.max(0, Math.floor(low * 10) / 10)), 1];
   const room = high - low || Math.abs(high) || 1;
-  // A band of a few seeds may be far wider than all that happened: it gets as much room again, and no more.
-  const [least, most] = ends(all.filter((line) => line.band));
+  // The band of a few seeds may be far wider than all that happened: it gets as much room again, and no more.
+  const [least, most] = ends(all.filter((line) => line.seeds));
   const bottom = Math.min(low, Math.max(least, low - room / 2)), top = Math.max(high, Math.min(most, high + room / 2));
   return [panel.from_zero ? 0 : bottom - 0.04 * room, top + 0.06 * room];
 }
@@ -111,7 +111,7 @@ function makeCharts() {
       const card = document.createElement("div");
       card.className = "chart";
       const title = card.appendChild(document.createElement("h3"));
-      title.textContent = panel.title + (panel.unit ? ` (${panel.unit})` : "");
+      title.textContent = panel.title + (panel.unit && panel.unit !== panel.title ? ` (${panel.unit})` : "");
       const meaning = card.appendChild(document.createElement("p"));
       meaning.className = "meaning";
       const told = panel.meanings.map((m) => `${panel.meanings.length > 1 ? m.label + ": " : ""}${m.meaning}`);

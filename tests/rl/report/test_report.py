@@ -128,7 +128,8 @@ def test_the_ladder_rates_versions_and_yardsticks(tmp_path: Path) -> None:
         {"learner_steps": 25.0, "learner/policy_loss": 1.0},
         {"learner_steps": 30.0, "eval/score/gnugo:1": 0.5, "eval/forfeits/gnugo:1": 2.0, "eval/score/random": 1.0},
     ]
-    pairings = pairings_of(rows, 20)
+    assert [p.a for p in pairings_of(rows, 20, [7, 17, 27])][::2] == ["v7", "v17", "v17"]
+    pairings = pairings_of(rows, 20, [7, 17])  # of one evaluation there are no games: then by the clock
     assert [(p.a, p.b) for p in pairings] == [
         ("v10", "random"),
         ("v10", "mcts:100"),
