@@ -99,8 +99,10 @@ def measure_match(
     known = json.loads(path.read_text()) if path.is_file() else {}
     if key not in known:
         step(f"{a.label} against {b.label}, seed {seed}")
-        players = [_Board(c).player(snapshots(c, seed, out)[-1], c.simulations if searching else 0, 0) for c in (a, b)]
-        result = play_match(_game(a), *players, effort.games, seed).result
+        first, second = (
+            _Board(c).player(snapshots(c, seed, out)[-1], c.simulations if searching else 0, 0) for c in (a, b)
+        )
+        result = play_match(_game(a), first, second, effort.games, seed).result
         known[key] = [result.wins, result.draws, result.losses]
         _keep(path, known)
     return MatchResult(*known[key])

@@ -55,10 +55,10 @@ def draw(result: dict[str, Any], out: Path) -> None:
                     if found["strength"] == "accuracy":
                         low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
                     axes.fill_between(mean.x / scale, low, high, color=colour, alpha=0.15, linewidth=0)
-                values = [p["strength"] for row in rows for r in row["runs"] for p in r["points"]]
-                margin = 0.08 * (max(values) - min(values)) or 1.0
+                reached = [p["strength"] for row in rows for r in row["runs"] for p in r["points"]]
+                margin = 0.08 * (max(reached) - min(reached)) or 1.0
                 # By the runs themselves: the band of a few seeds that differ may be wider than all that happened.
-                axes.set_ylim(min(values) - margin, max(values) + margin)
+                axes.set_ylim(min(reached) - margin, max(reached) + margin)
                 axes.set_xlim(left=0)
                 axes.set_xlabel(name)
                 axes.xaxis.set_major_formatter(short_number)

@@ -12,7 +12,7 @@ from typing import Any
 from rl.compare.measuring import Effort, measure_match, measure_run, pairings_of, rated, strength_kind
 from rl.compare.plan import Contender, Plan, describe
 from rl.compare.running import run
-from rl.config import GameConfig
+from rl.config import GameConfig, GymConfig
 from rl.curves import student_interval
 from rl.evaluation.ratings import Pairing, fit_ratings
 from rl.records import MatchResult
@@ -108,8 +108,10 @@ def _rate(
     for match in matches:
         if searches == any(match["simulations"]):  # as the agents played the other games
             for seed, counts in zip(seeds, match["results"]):
-                names = [rated(match[side], seed, len(measured[match[side], seed]["points"]) - 1) for side in "ab"]
-                pairings.append(Pairing(*names, MatchResult(*counts)))
+                last_a, last_b = (
+                    rated(match[side], seed, len(measured[match[side], seed]["points"]) - 1) for side in "ab"
+                )
+                pairings.append(Pairing(last_a, last_b, MatchResult(*counts)))
     elo = {rating.name: rating.elo for rating in fit_ratings(pairings, ANCHOR)}
     for (label, seed), found in measured.items():
         for number, point in enumerate(found["points"]):
@@ -146,7 +148,8 @@ def parameters(contender: Contender) -> int:
     from rl.nets.actor_critic import build_actor_critic
     from rl.worlds import spec_of
 
-    return sum(p.numel() for p in build_actor_critic(config.net, spec_of(config)).parameters())  # type: ignore[arg-type]
+    assert isinstance(config, GymConfig), "there are two kinds"
+    return sum(p.numel() for p in build_actor_critic(config.net, spec_of(config)).parameters())
 
 
 def _plain(point: dict[str, Any]) -> dict[str, float]:

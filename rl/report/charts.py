@@ -41,7 +41,7 @@ def run_data(run: Run, panels: Sequence[Panel]) -> dict[str, Any]:
     step = max(1, -(-len(others) // POINTS))
     kept = sorted(evaluated | set(others[::step]) | set(others[-1:]))
     place = {row: number for number, row in enumerate(kept)}
-    names = {}
+    names: dict[str, bool] = {}
     for panel in panels:
         for curve in panel.curves:
             names |= {curve.metric: panel.noisy}

@@ -92,7 +92,7 @@ def chosen(games: Sequence[Sample], count: int) -> list[Sample]:
 def read_match(title: str, folder: Place) -> Iterator[Sample]:
     """The games in a folder, in order; files that are no games of ours are passed by, and so are very long games."""
     with reaching(folder):
-        paths = sorted(folder.iterdir(), key=lambda p: p.name)
+        paths: list[Place] = sorted(folder.iterdir(), key=lambda p: p.name)
         texts = {path.name: path.read_text() for path in paths if path.name.endswith((".sgf", ".json"))}
     for name, text in texts.items():
         try:

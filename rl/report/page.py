@@ -86,7 +86,7 @@ def content(runs: Sequence[Run]) -> dict[str, Any]:
     panels = [panel for found in sections.values() for panel in found]
     groups = groups_of(runs)
     several = [members for members in groups if len(members) > 1]
-    data = {
+    data: dict[str, Any] = {
         "axes": axis_data(),
         "sections": [
             {"title": title, "panels": [panel_data(panel) for panel in found]} for title, found in sections.items()

@@ -37,7 +37,8 @@ def plan_of(tmp_path: Path, kind: str, *changes: str, seeds: int = 2, budget: st
 def test_a_comparison_trains_measures_and_goes_on_where_it_was(
     kind: str, changes: tuple[str, ...], strength: str, tmp_path: Path
 ) -> None:
-    plan, out, said = plan_of(tmp_path, kind, *changes), tmp_path / "out", []
+    plan, out = plan_of(tmp_path, kind, *changes), tmp_path / "out"
+    said: list[str] = []
     result = compare(plan, out, serial=True, effort=EFFORT, step=said.append)
     [found] = result["environments"]
     assert found["strength"] == strength

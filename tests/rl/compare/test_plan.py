@@ -43,7 +43,7 @@ def test_vary_makes_every_combination(toe: str) -> None:
     assert plan.environments == ["tic_tac_toe", "hex3"]
     labels = [c.label for c in plan.contenders if c.environment == "hex3"]
     assert len(plan.contenders) == 4 and len(set(labels)) == 2
-    widths = {c.config.net.encoder.width for c in plan.contenders if c.environment == "hex3"}
+    widths = {c.config.model_dump()["net"]["encoder"]["width"] for c in plan.contenders if c.environment == "hex3"}
     assert widths == {8, 16}
 
 
