@@ -92,8 +92,8 @@ def chosen(games: Sequence[Sample], count: int) -> list[Sample]:
 def read_match(title: str, folder: Place) -> Iterator[Sample]:
     """The games in a folder, in order; files that are no games of ours are passed by, and so are very long games."""
     with reaching(folder):
-        paths: list[Place] = sorted(folder.iterdir(), key=lambda p: p.name)
-        texts = {path.name: path.read_text() for path in paths if path.name.endswith((".sgf", ".json"))}
+        names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith((".sgf", ".json")))
+        texts = {name: (folder / name).read_text() for name in names}
     for name, text in texts.items():
         try:
             if name.endswith(".sgf"):
