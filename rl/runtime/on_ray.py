@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from ray.exceptions import RayTaskError
 
 from envs.gym import WorldError
 from rl.actors.seeds import actor_seed
+from rl.records import Weights
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
 from rl.runtime.faults import RunFailed, numbers_failed, world_failed
 from rl.runtime.kinds import may_play, updates_a_call
@@ -71,11 +73,15 @@ def run_async(session: Session) -> None:
                             drive.take_training(call)
                         case "examine":
                             drive.take_examination(call)
+                if session.snapshot_due():
+                    drive.keep_snapshot()
                 if session.log_due():
                     session.log(drive.status())
                 if session.checkpoint_due():
                     session.log(drive.status())  # so that a resumed run lacks nothing
                     drive.save()
+            if session.snapshot_due():  # the one at the end of the budget, which ends the loop above
+                drive.keep_snapshot()
             session.log(drive.status())
             saved = drive.save()  # else the learner died just now, and what it has lost is trained anew
         if not session.stopping:
@@ -243,10 +249,18 @@ class Driver:
         found, weights = call.aside
         self.watch.timeline.examined(found.metrics.get("eval/seconds", 0.0))
         if self.session.examined(found):
-            try:
-                self.session.keep_best(ray.get(weights))
-            except PROCESS_LOST as error:
-                log.warning("the best weights so far are lost with the learner that made them: %s", error)
+            self._keep(weights, self.session.keep_best)
+
+    def keep_snapshot(self) -> None:
+        self._keep(self.newest.weights, self.session.keep_snapshot)
+
+    def _keep(self, weights: Any, keep: Callable[[Weights], None]) -> None:
+        try:
+            found: Weights = ray.get(weights)
+        except PROCESS_LOST as error:
+            log.warning("weights that were to be kept are lost with the learner that made them: %s", error)
+        else:
+            keep(found)
 
     def status(self) -> dict[str, float]:
         waiting = sum(call.kind == "add" for call in self.calls.values())
