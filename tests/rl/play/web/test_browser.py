@@ -199,10 +199,11 @@ def test_four_browsers_at_once_play_four_games(browser: Any, faults: list[str]) 
                 free = page.locator('.cell[aria-disabled="false"]')
                 free.nth((columns[pages.index(page)] + turn) % free.count()).click()
                 wait(page, f"document.querySelectorAll('#moves button').length > {before}")
-        games = [room.session for room in desk.rooms._rooms.values()]
+        games = [table(desk, number).session for number in range(len(desk.rooms))]
         assert len(games) == 4 and all(game.over for game in games)
         for page in pages:
-            session = desk.rooms.get(page.evaluate("location.hash.slice(1)")).session  # type: ignore[attr-defined]
+            room: Any = desk.rooms.get(page.evaluate("location.hash.slice(1)"))
+            session = room.session
             names = [b.strip() for b in page.locator("#moves button").all_text_contents()]
             assert names == [str(a) for a in session.moves]
             assert envs.make("connect_four").replay(session.moves)[STATUS] != ONGOING

@@ -34,7 +34,7 @@ def round_of_pages(url: str) -> list[list[int]]:
         for _ in range(PAGES):
             room = ask(url, "api/rooms", {"agent": "go7", "simulations": 30})["id"]
             place = f"{url.replace('http', 'ws')}api/rooms/{room}/live"
-            pages.append((room, stack.enter_context(connect(place, ping_interval=None))))
+            pages.append((room, stack.enter_context(connect(place, ping_interval=None, max_queue=None))))
         for number, (room, _) in enumerate(pages):
             ask(url, f"api/rooms/{room}/moves", {"action": number % 49, "ply": 0})
         for _, live in pages:

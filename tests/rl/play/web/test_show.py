@@ -68,7 +68,7 @@ def test_paused_episodes_go_on_step_by_step() -> None:
         place = f"/api/rooms/{room['id']}"
         client.post(f"{place}/control", json={"paused": True})
         with live(client, room["id"]) as heard:
-            steps = []
+            steps: list[int] = []
             while len(steps) < 3:
                 told, picture = told_by(heard)
                 if "step" in told:
