@@ -146,7 +146,7 @@ def _saliency_of_moment(
 ) -> dict[str, Any]:
     from rl.insight import drawing
     from rl.insight.faithfulness import deletion
-    from rl.insight.questions import moments_of, of_moments
+    from rl.insight.questions import moments_of, of_moments, parts_of
     from rl.insight.saliency import attribute, on_picture
     from rl.learner.adversary import attackable
 
@@ -154,7 +154,7 @@ def _saliency_of_moment(
     moment = moments_of(agent, 1, seed, begin=steps)
     question = of_moments(agent, moment, target, usual)
     found = attribute(question, method)
-    parts = attackable(tuple(encoder.part for encoder in agent.network().actor.encoders))  # type: ignore[union-attr, misc, arg-type]
+    parts = attackable(parts_of(agent))
     shown, shares = [], {}
     for part, given, share in zip(parts, question.inputs, found, strict=True):
         picture = part.kind == "image"
@@ -253,7 +253,7 @@ def _attention_of_moment(agent: GymAgent, steps: int, seed: int, out: Path | Non
 
     from rl.insight import drawing
     from rl.insight.attention import attention_maps
-    from rl.insight.questions import moments_of
+    from rl.insight.questions import moments_of, parts_of
     from rl.insight.saliency import on_picture
 
     net = agent.network()
@@ -261,8 +261,8 @@ def _attention_of_moment(agent: GymAgent, steps: int, seed: int, out: Path | Non
     seen = {name: torch.from_numpy(value)[None] for name, value in moment.observations.items()}
     maps = attention_maps(net, seen, moment.memory, torch.from_numpy(moment.first)[None])
     if out is not None:
-        part = next(e.part for e in net.actor.encoders if e.part.kind == "image")  # type: ignore[union-attr]
-        picture = on_picture(part, seen[part.name][0, 0].float())  # type: ignore[arg-type, union-attr, index]
+        part = next(part for part in parts_of(agent) if part.kind == "image")
+        picture = on_picture(part, seen[part.name][0, 0].float())
         drawing.patches_picture(out, picture, maps, f"{agent.name} after {steps} steps: where patches look")
     return {
         "agent": agent.name,

@@ -92,7 +92,7 @@ def saliency_picture(
     figure = _figure(4.6, 0.6 + 4.2 * game.board_shape[0] / game.board_shape[1])
     axes = figure.add_subplot()
     image = draw_board(axes, game, state, heat, signed=signed, marks=[] if mark is None else [mark], values=True)
-    axes.set_title(title, fontsize=9)
+    axes.set_title(title, fontsize=8, wrap=True)
     figure.colorbar(image, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
     figure.savefig(out)
 

@@ -144,10 +144,17 @@ def _owned(game: Game, positions: Positions) -> np.ndarray:
 
 
 GO = (
-    Concept("atari", "point", "a stone whose chain has one liberty (a plane tells)", _chains(lambda *a: len(a[3]) == 1)),
+    Concept(
+        "atari", "point", "a stone whose chain has one liberty (a plane tells)", _chains(lambda *a: len(a[3]) == 1)
+    ),
     Concept(
         "five liberties", "point", "a stone whose chain has five or more liberties", _chains(lambda *a: len(a[3]) >= 5)
     ),
-    Concept("ladder", "point", "a stone of few liberties that a ladder catches, the side to move beginning", _chains(_ladder)),
+    Concept(
+        "ladder",
+        "point",
+        "a stone of few liberties that a ladder catches, the side to move beginning",
+        _chains(_ladder),
+    ),
     Concept("owned", "point", "the side to move owns the point when the game has ended", _owned),
 )

@@ -18,7 +18,7 @@ from torch import Tensor
 from envs.gym.watched import watch
 from rl.evaluation.episodes import play_episodes
 from rl.gym_agent import GymAgent
-from rl.insight.questions import InsightError, moments_of
+from rl.insight.questions import InsightError, moments_of, parts_of
 from rl.learner.adversary import Attack, AttackKind, attackable, perturb, units_of
 from rl.nets.recurrent import State
 from rl.records import Tensors
@@ -30,13 +30,13 @@ UNIT_SEED = 91
 def units_for(agent: GymAgent) -> dict[str, Tensor]:
     """What strength 1 stands for in each part of what this agent sees. Raises InsightError where nothing can move."""
     net = agent.network()
-    parts = tuple(encoder.part for encoder in net.actor.encoders)  # type: ignore[union-attr]
-    if not attackable(parts):  # type: ignore[arg-type]
+    parts = parts_of(agent)
+    if not attackable(parts):
         raise InsightError(f"{agent.config.env} shows neither numbers nor pictures: there is nothing to move a little")
     moments = moments_of(agent, UNIT_MOMENTS, UNIT_SEED, every=1)
     device = net.value.weight.device
     seen = {name: torch.from_numpy(value).to(device) for name, value in moments.observations.items()}
-    return units_of(parts, seen)  # type: ignore[arg-type]
+    return units_of(parts, seen)
 
 
 def budget_curve(
@@ -56,7 +56,7 @@ def budget_curve(
     envs.gym.WorldError when the environment fails.
     """
     net = agent.network()
-    parts = tuple(encoder.part for encoder in net.actor.encoders)  # type: ignore[union-attr]
+    parts = parts_of(agent)
     device = net.value.weight.device
     curve = []
     for done, epsilon in enumerate(budgets, 1):
@@ -66,7 +66,7 @@ def budget_curve(
             seen = {name: torch.from_numpy(value)[None].to(device) for name, value in observations.items()}
             # What ``act`` has made under inference mode takes part in no gradient; a copy may.
             state = {name: tensor.clone() for name, tensor in memory.items()}
-            shown = perturb(net, parts, seen, state, torch.from_numpy(first)[None].to(device), attack, units)  # type: ignore[arg-type]
+            shown = perturb(net, parts, seen, state, torch.from_numpy(first)[None].to(device), attack, units)
             return {name: tensor[0].cpu().numpy() for name, tensor in shown.items()}
 
         def play(attack: Attack = attack, lens: Any = lens) -> Any:

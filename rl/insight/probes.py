@@ -131,8 +131,8 @@ def features(net: nn.Module, planes: np.ndarray) -> dict[str, torch.Tensor]:
     "input", the encoder's stem, its blocks ("block 1" ...), and "encoder", its output.
     """
     encoder = net.encoder
-    modules = {"stem": encoder.stem} | {f"block {i}": block for i, block in enumerate(encoder.blocks, 1)}  # type: ignore[union-attr, arg-type, operator]
-    modules["encoder"] = encoder  # type: ignore[assignment]
+    modules = {"stem": encoder.stem} | {f"block {i}": block for i, block in enumerate(encoder.blocks, 1)}  # type: ignore[union-attr, arg-type]
+    modules["encoder"] = encoder
     height, width = planes.shape[2:]
     found: dict[str, list[torch.Tensor]] = {name: [] for name in ("input", *modules)}
 
@@ -144,7 +144,7 @@ def features(net: nn.Module, planes: np.ndarray) -> dict[str, torch.Tensor]:
 
         return keep
 
-    handles = [module.register_forward_hook(keeper(name)) for name, module in modules.items()]  # type: ignore[union-attr]
+    handles = [module.register_forward_hook(keeper(name)) for name, module in modules.items()]
     try:
         with torch.no_grad():
             for first in range(0, len(planes), BATCH):

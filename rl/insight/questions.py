@@ -52,7 +52,7 @@ def stones(game: Game, state: np.ndarray) -> np.ndarray:
 
 def _stone_planes(game: Game) -> tuple[int, int]:
     """Planes of the stones of the side to move and of the other one, by their names; the first two without names."""
-    found = []
+    found: list[int] = []
     for side in ("of the side to move", "of the other side"):
         names = [i for i, name in enumerate(game.plane_names) if name.endswith(side) and "edge" not in name]
         found.append(names[0] if names else len(found))
@@ -136,6 +136,11 @@ def moments_of(agent: GymAgent, count: int, seed: int = 0, every: int = 7, begin
     )
 
 
+def parts_of(agent: GymAgent) -> tuple[Part, ...]:
+    """What the agent's observations are made of. Raises AgentError when it cannot act here."""
+    return tuple(encoder.part for encoder in agent.network().actor.encoders)  # type: ignore[union-attr, misc]
+
+
 def of_moments(agent: GymAgent, moments: Moments, target: Target, usual: Moments | None = None) -> Question:
     """Why the agent acts as it does in these moments, or expects so much.
 
@@ -144,7 +149,7 @@ def of_moments(agent: GymAgent, moments: Moments, target: Target, usual: Moments
     holds neither numbers nor pictures.
     """
     net = agent.network()
-    parts = tuple(encoder.part for encoder in net.actor.encoders)
+    parts = parts_of(agent)
     shown = attackable(parts)
     if not shown:
         raise InsightError(f"{agent.config.env} shows neither numbers nor pictures, whose share in a decision is asked")

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from envs.gym import Part
 from rl.insight.questions import Question, picture_axes
+from rl.learner.adversary import captum_unasked
 
 Method = Literal["gradients", "integrated_gradients", "occlusion"]
 METHODS: tuple[str, ...] = get_args(Method)
@@ -31,9 +32,16 @@ def attribute(question: Question, method: Method) -> tuple[Tensor, ...]:
     Raises ImportError, in one sentence, without captum.
     """
     try:
-        from captum.attr import FeatureAblation, IntegratedGradients, Saliency
+        import captum.attr  # noqa: F401
     except ModuleNotFoundError as error:
         raise ImportError(MISSING) from error
+    with captum_unasked():
+        return _attribute(question, method)
+
+
+def _attribute(question: Question, method: Method) -> tuple[Tensor, ...]:
+    from captum.attr import FeatureAblation, IntegratedGradients, Saliency
+
     inputs, extra = tuple(x.clone() for x in question.inputs), question.extra
     if method == "gradients":
         return tuple(a.detach() for a in Saliency(question.forward).attribute(inputs, additional_forward_args=extra))

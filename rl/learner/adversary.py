@@ -8,7 +8,9 @@ Goodfellow et al. 2015; against policies Huang et al. 2017), or several steps pr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -124,7 +126,7 @@ def perturb(
     training = net.training
     net.eval()  # or its running statistics would move
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), captum_unasked():
             actions = mode(net.spec, policy(*scaled).detach())
             if attack.kind == "fgsm":
                 fgsm, reach = FGSM(policy, loss), attack.epsilon
@@ -141,6 +143,14 @@ def perturb(
     finally:
         net.train(training)
     return shown(tuple(x.detach() for x in found))
+
+
+@contextmanager
+def captum_unasked() -> Iterator[None]:
+    """Without the warning that captum gives for every input that needs no gradient of its own, as none of ours does."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Input Tensor .* did not already require gradients")
+        yield
 
 
 def _safe(unit: Tensor) -> Tensor:
