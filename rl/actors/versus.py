@@ -1,7 +1,7 @@
 """Games against a frozen agent, by a learner that knows it: an adversary that is trained to exploit its victim.
 
-Reads: the newest weights. Writes: GameRecords in which the learner's own moves alone may be trained on. Half of the games
-have the learner in the first seat.
+Reads: the newest weights. Writes: GameRecords in which the learner's own moves alone may be trained on. In half of the
+games it has the first seat.
 
 The learner's searches do not take the victim for a perfect player: at its nodes they follow the move that its network
 prefers, as in the A-MCTS of Wang et al. 2023 (adversarial policies beat superhuman Go AIs, §4.1). So they find what

@@ -100,14 +100,12 @@ def _saliency_of_position(
     from rl.insight.faithfulness import deletion
     from rl.insight.positions import solved, visited
     from rl.insight.questions import of_positions
-    from rl.insight.saliency import attribute, by_group, on_board
+    from rl.insight.saliency import of_position
 
     game = agent.game
     if action is None:
         action = agent.analyse_state(state, simulations=0).action
-    question = of_positions(agent, state[None], target, np.array([action]))
-    shares = on_board(by_group(question, attribute(question, method), method)[0][0], game.board_shape)
-    explained = float(question.forward(*question.inputs, *question.extra)[0])
+    shares, explained = of_position(agent, state, method, target, action)
     result: dict[str, Any] = {
         "agent": agent.name,
         "env": game.env_id,
@@ -130,7 +128,16 @@ def _saliency_of_position(
             why if target == "policy" else f"value: {explained:.2f}"
         )
         mark = point_of(game, state, action) if target == "policy" else None
-        drawing.saliency_picture(out, game, state, shares, title, signed=method != "gradients", mark=mark)
+        drawing.saliency_picture(
+            out,
+            game,
+            state,
+            shares,
+            title,
+            signed=method != "gradients",
+            mark=mark,
+            faithfulness=result.get("faithfulness"),
+        )
     return result
 
 
@@ -161,7 +168,7 @@ def _saliency_of_moment(
         value = on_picture(part, share[0]) if picture else share[0].reshape(-1).cpu().numpy()
         seen = on_picture(part, given[0]) if picture else given[0].reshape(-1).cpu().numpy()
         shares[part.name] = value.tolist()
-        shown.append((part.name, seen, value, ()))
+        shown.append((part.name, seen, value))
     explained = float(question.forward(*question.inputs, *question.extra)[0])
     result: dict[str, Any] = {
         "agent": agent.name,
@@ -178,7 +185,8 @@ def _saliency_of_moment(
         result["faithfulness"] = deletion(many, method, seed=seed).summary()
     if out is not None:
         title = f"{agent.name} after {steps} steps: {method.replace('_', ' ')} of the {target} ({explained:.2f})"
-        drawing.inputs_picture(out, shown, title, signed=method != "gradients")
+        faithful = result.get("faithfulness")
+        drawing.inputs_picture(out, shown, title, signed=method != "gradients", faithfulness=faithful)
     return result
 
 

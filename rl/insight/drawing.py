@@ -87,26 +87,55 @@ def saliency_picture(
     *,
     signed: bool,
     mark: int | None,
+    faithfulness: dict[str, Any] | None = None,
 ) -> None:
-    """One board with its saliency."""
-    figure = _figure(4.6, 0.6 + 4.2 * game.board_shape[0] / game.board_shape[1])
-    axes = figure.add_subplot()
+    """One board with its saliency, and beside it the deletion curve of many positions (``Deletion.summary``)."""
+    both = faithfulness is not None
+    figure = _figure(9.4 if both else 4.6, 0.6 + 4.2 * game.board_shape[0] / game.board_shape[1])
+    axes, *beside = figure.subplots(1, 2 if both else 1, squeeze=False)[0]
     image = draw_board(axes, game, state, heat, signed=signed, marks=[] if mark is None else [mark], values=True)
     axes.set_title(title, fontsize=8, wrap=True)
     figure.colorbar(image, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
+    if faithfulness is not None:
+        _deletion(beside[0], faithfulness, "points")
     figure.savefig(out)
 
 
-def inputs_picture(
-    out: Path, shown: Sequence[tuple[str, np.ndarray, np.ndarray, Sequence[str]]], title: str, *, signed: bool
-) -> None:
-    """What a Gymnasium agent saw beside what mattered: (name, what was seen, its shares, names of entries) a part.
+def _deletion(axes: Axes, summary: dict[str, Any], what: str) -> None:
+    for name, label, colour, style in (
+        ("ranked", "ranked highest", COLOURS[1], "o-"),
+        ("random", "at random", "0.4", "o--"),
+    ):
+        axes.plot(summary["hidden"], summary[name], style, color=colour, label=label, markersize=4)
+        axes.fill_between(
+            summary["hidden"], summary[f"{name}_low"], summary[f"{name}_high"], color=colour, alpha=0.2, linewidth=0
+        )
+    axes.set_xlabel(f"{what} hidden", fontsize=8)
+    axes.set_ylabel("change of the decision", fontsize=8)
+    axes.set_ylim(bottom=0)
+    axes.set_title(f"{summary['positions']} others, with 95 % intervals", fontsize=8)
+    axes.legend(fontsize=8, frameon=False)
 
-    Pictures [H, W] beside each other; vectors as bars.
+
+def inputs_picture(
+    out: Path,
+    shown: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    title: str,
+    *,
+    signed: bool,
+    faithfulness: dict[str, Any] | None = None,
+) -> None:
+    """What a Gymnasium agent saw beside what mattered: (name, what was seen, its shares) a part.
+
+    Pictures [H, W] beside each other; vectors as bars. Below, the deletion curve of many moments, where it is given.
     """
-    figure = _figure(7.5, 0.4 + 3.4 * len(shown))
-    grid = figure.subplots(len(shown), 2, squeeze=False)
-    for (left, right), (name, seen, shares, entries) in zip(grid, shown, strict=True):
+    lines = len(shown) + (faithfulness is not None)
+    figure = _figure(7.5, 0.4 + 3.4 * lines)
+    grid = figure.subplots(lines, 2, squeeze=False)
+    if faithfulness is not None:
+        _deletion(grid[-1, 0], faithfulness, "entries or patches")
+        grid[-1, 1].set_axis_off()
+    for (left, right), (name, seen, shares) in zip(grid, shown):
         largest = float(np.abs(shares).max()) or 1.0
         if shares.ndim == 2:
             left.imshow(seen, cmap="gray" if seen.ndim == 2 else None)
@@ -117,7 +146,7 @@ def inputs_picture(
             left.set_axis_off()
             right.set_axis_off()
         else:
-            names = list(entries) or [str(i) for i in range(len(shares))]
+            names = [str(i) for i in range(len(shares))]
             left.barh(names, seen, color="0.6")
             right.barh(names, shares, color=[COLOURS[0] if v >= 0 else COLOURS[1] for v in shares])
             for axes in (left, right):
@@ -129,29 +158,11 @@ def inputs_picture(
     figure.savefig(out)
 
 
-def deletion_picture(out: Path, summaries: dict[str, dict[str, Any]], title: str, unit: str) -> None:
-    """Deletion curves of several methods against random order."""
-    figure = _figure(5.2, 3.8)
-    axes = figure.add_subplot()
-    for (name, summary), colour in zip(summaries.items(), COLOURS[1:]):
-        axes.plot(summary["hidden"], summary["ranked"], "o-", color=colour, label=f"highest by {name}", markersize=4)
-        axes.fill_between(summary["hidden"], summary["ranked_low"], summary["ranked_high"], color=colour, alpha=0.2)
-    summary = next(iter(summaries.values()))
-    axes.plot(summary["hidden"], summary["random"], "o--", color="0.4", label="at random", markersize=4)
-    axes.fill_between(summary["hidden"], summary["random_low"], summary["random_high"], color="0.4", alpha=0.2)
-    axes.set_xlabel("hidden")
-    axes.set_ylabel(unit)
-    axes.set_ylim(bottom=0)
-    axes.set_title(title, fontsize=9)
-    axes.legend(fontsize=8, frameon=False)
-    figure.savefig(out)
-
-
 def attention_picture(
     out: Path, game: Game, state: np.ndarray, maps: AttentionMaps, point: int | None, title: str
 ) -> None:
     """Where ``point`` looks (None: all points on average), each head of each layer, and through all layers."""
-    _, layers, heads, tokens, _ = maps.weights.shape
+    layers, heads = maps.weights.shape[1:3]
     shape = maps.grid
     figure = _figure(1.7 * (heads + 1), 0.5 + 1.65 * layers * shape[0] / shape[1])
     grid = figure.subplots(layers, heads + 1, squeeze=False)
@@ -175,7 +186,7 @@ def attention_picture(
 
 def patches_picture(out: Path, seen: np.ndarray, maps: AttentionMaps, title: str) -> None:
     """Where the patches of a picture look on average, each head of each layer, and through all layers."""
-    _, layers, heads, _, _ = maps.weights.shape
+    layers, heads = maps.weights.shape[1:3]
     figure = _figure(1.7 * (heads + 2), 0.5 + 1.8 * layers)
     grid = figure.subplots(layers, heads + 2, squeeze=False)
     for layer in range(layers):

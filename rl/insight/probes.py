@@ -3,7 +3,8 @@
 A logistic regression (scikit-learn) on the features of one layer tells the concept (Alain and Bengio 2016; in chess,
 McGrath et al. 2022). That it can may be the probe's own doing, so each has a **control task** (Hewitt and Liang 2019):
 the same probe, data and share of ones, but labels that are drawn at random for each *type* of input, equal wherever
-the type comes again. **Selectivity** is the balanced accuracy at the concept minus that at its control; 0.5 is guessing.
+the type comes again. **Selectivity** is the balanced accuracy at the concept minus that at its control; guessing has
+0.5 at both.
 
 * Concepts about points: one row a point, its features at that layer. Type: what stands in the 3 × 3 points around it.
 * Concepts about positions: one row a position, each feature's mean and maximum over the board. Type: what stands on the

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from envs.gym import Part
-from rl.insight.questions import Question, picture_axes
+from rl.agent import Agent
+from rl.insight.questions import Question, Target, of_positions, picture_axes
 from rl.learner.adversary import captum_unasked
 
 Method = Literal["gradients", "integrated_gradients", "occlusion"]
@@ -78,9 +79,15 @@ def by_group(question: Question, attributions: tuple[Tensor, ...], method: Metho
     return totals
 
 
-def on_board(shares: Tensor, board: tuple[int, int]) -> np.ndarray:
-    """[H·W] of one position → [H, W]."""
-    return shares.reshape(board).cpu().numpy()
+def of_position(
+    agent: Agent, state: np.ndarray, method: Method, target: Target, action: int | None = None
+) -> tuple[np.ndarray, float]:
+    """Shares [H, W] of a position's points, and the number that they explain; see ``questions.of_positions``."""
+    question = of_positions(agent, state[None], target, None if action is None else np.array([action]))
+    [shares] = by_group(question, attribute(question, method), method)
+    with torch.no_grad():
+        explained = float(question.forward(*question.inputs, *question.extra)[0])
+    return shares[0].reshape(agent.game.board_shape).cpu().numpy(), explained
 
 
 def on_picture(part: Part, shares: Tensor) -> np.ndarray:

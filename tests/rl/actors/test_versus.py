@@ -1,4 +1,4 @@
-"""Games against a frozen victim: searches that know it, and records of which only the learner's own moves are learned."""
+"""Games against a frozen victim: searches that know it, and records of which the learner's own moves are learned."""
 
 from pathlib import Path
 
@@ -147,9 +147,9 @@ def test_a_run_against_a_victim_and_its_report(tmp_path: Path) -> None:
     # The victim's network alone repeats itself, and a search that knows its moves beats it.
     assert told["curve"][-1]["score"] > 0.8
 
+    other = parse_config(dict(SMALL) | {"run": {"learner_steps": 1}}, "the test")
+    train(other, tmp_path / "plain", serial=True)
     with pytest.raises(InsightError, match="no exploiter"):
-        other = parse_config(dict(SMALL) | {"run": {"learner_steps": 1}}, "the test")
-        train(other, tmp_path / "plain", serial=True)
         exploiter_report(load_player(victim), str(tmp_path / "plain"), [0])
 
 
@@ -167,5 +167,5 @@ def test_victims_that_cannot_be_played(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=part):
             check(parse_config(exploiter_config(victim), "the test"), new=True)
     lockstep = exploiter_config(four) | {"run": {"learner_steps": 1, "mode": "sync"}}
-    with pytest.raises(ConfigError, match="run.mode async"):
+    with pytest.raises(ConfigError, match=r"run\.mode async"):
         parse_config(lockstep, "the test")

@@ -60,8 +60,8 @@ def test_rollout_follows_information_through_the_layers() -> None:
 
 
 def test_nobody_looks_beside_the_board() -> None:
-    game = envs.make("go7", variants=[{"size": 5, "share": 1.0}])
-    net = network("go7", variants=[{"size": 5, "share": 1.0}])
+    game = envs.make("go7", variants=[{"board": 5}])
+    net = network("go7", variants=[{"board": 5}])
     states, _ = game.starts()
     maps = attention_maps(net, torch.from_numpy(game.encode(states[:1])))
     beside = game.encode(states[:1])[0, game.board_plane or 0].reshape(-1) == 0

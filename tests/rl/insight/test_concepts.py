@@ -62,22 +62,14 @@ def test_concepts_of_a_position_by_hand() -> None:
 
 
 def test_odd_and_even_threats_belong_to_a_side() -> None:
-    # X at b3, c3, d3 (row 3 is odd), a3 and e3 open and not playable yet.
-    told = labels([1, 1, 2, 2, 3, 3, 1, 2, 2, 6, 3, 1])
-    board = boards(FOUR, FOUR.replay([1, 1, 2, 2, 3, 3, 1, 2, 2, 6, 3, 1])[None])
-    hanging = np.flatnonzero(threats(board, 1)[0] & ~playable(board)[0])
-    assert 3 * 7 + 0 in hanging and told["odd threat"] == [1]
-
-
-LADDER = """
-.......
-.......
-..X....
-.XO....
-..X....
-.......
-.......
-"""  # O (to be chased by X, who moves) in the middle: a ladder runs to the lower right or upper right
+    # Rows 1 and 3 of columns 1 to 3 are X's, row 2 is O's: with column 0 empty, its cells complete four for both.
+    moves = [1, 1, 2, 2, 3, 3, 1, 6, 2, 6, 3]
+    told = labels(moves)
+    board = boards(FOUR, FOUR.replay(moves)[None])
+    for player, row in ((1, 3), (-1, 4)):  # from the top
+        hanging = np.flatnonzero(threats(board, player)[0] & ~playable(board)[0])
+        assert hanging.tolist() == [row * 7, row * 7 + 4]
+    assert told["odd threat"] == [1] and told["even threat"] == [1] and told["must block"] == [1]
 
 
 def reader(text: str) -> tuple[Reader, dict[tuple[int, int], int]]:
