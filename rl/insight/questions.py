@@ -138,7 +138,7 @@ def moments_of(agent: GymAgent, count: int, seed: int = 0, every: int = 7, begin
 
 def parts_of(agent: GymAgent) -> tuple[Part, ...]:
     """What the agent's observations are made of. Raises AgentError when it cannot act here."""
-    return tuple(encoder.part for encoder in agent.network().actor.encoders)  # type: ignore[union-attr, misc]
+    return tuple(encoder.part for encoder in agent.network().actor.encoders)  # type: ignore[misc]
 
 
 def of_moments(agent: GymAgent, moments: Moments, target: Target, usual: Moments | None = None) -> Question:

@@ -1,5 +1,7 @@
 """Labels against slow definitions: every stone tried on the board, ladders of the books."""
 
+from pathlib import Path
+
 import numpy as np
 
 import envs
@@ -104,7 +106,7 @@ def test_the_last_liberty_is_death_and_capturing_out_is_not() -> None:
     assert not saved.caught(at[(0, 0)], attacker_moves=False)
 
 
-def test_go_labels_are_of_stones_and_of_who_owns_what(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_go_labels_are_of_stones_and_of_who_owns_what(tmp_path: Path) -> None:
     agent = load_player(save_random_agent(tmp_path / "five.safetensors", "go5"))
     found = visited(agent, 40)
     told = {concept.name: concept.label(agent.game, found) for concept in GO}

@@ -1,5 +1,7 @@
 """Probes find what is planted, controls are what Hewitt and Liang ask for, and layers come in their order."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -94,7 +96,7 @@ def test_features_of_every_layer_in_order(kind: str) -> None:
     assert found["block 1"].shape == ((5, 8) if kind == "mlp" else (5, 8, 6, 7))
 
 
-def test_what_the_planes_show_is_read_off_at_once(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_what_the_planes_show_is_read_off_at_once(tmp_path: Path) -> None:
     agent = load_player(save_random_agent(tmp_path / "four.safetensors", "connect_four"))
     first = Concept(
         "first", "position", "the first player is to move", lambda game, p: 1 - p.states[:, 0].astype(np.int8)

@@ -46,10 +46,7 @@ def test_attacks_cost_more_than_noise_and_nothing_costs_nothing(tmp_path: Path) 
     agent = balancer(tmp_path)
     units = units_for(agent)
     assert units["observation"].shape == (4,) and (units["observation"] > 0).all()
-    curves = {
-        kind: budget_curve(agent, kind, [0.0, 1.0], units, episodes=6, steps=3)  # type: ignore[arg-type]
-        for kind in ("noise", "pgd")
-    }
+    curves = {kind: budget_curve(agent, kind, [0.0, 1.0], units, episodes=6, steps=3) for kind in ("noise", "pgd")}
     for kind, curve in curves.items():
         assert [row["epsilon"] for row in curve] == [0.0, 1.0] and curve[0]["attack"] == kind
         assert curve[0]["return_mean"] > 300
