@@ -75,8 +75,10 @@ def test_an_indifferent_network_is_symmetric_and_a_random_one_is_not(toe: Agent)
     told = symmetry_report(toe, found, 8)
     assert told["pairs"] > 300 and told["network_same_move"] < 0.9 and told["network_policy_distance"] > 0.001
     assert told["network_same_move_low"] < told["network_same_move"] < told["network_same_move_high"]
-    # Exact results that search proves are the same on both sides of the mirror.
-    assert told["search_value_difference"] < told["network_value_difference"]
+    # With three points left search proves the result, which is the same on both sides of the mirror.
+    late = visited(toe, 300).take(np.flatnonzero([len(moves) >= 6 for moves in visited(toe, 300).moves]))
+    proven = symmetry_report(toe, late, 64)
+    assert proven["pairs"] > 50 and proven["search_value_difference"] < 1e-6 < proven["network_value_difference"]
     zeros = Weights(1, {name: np.zeros_like(value) for name, value in toe.weights.tensors.items()})
     indifferent = symmetry_report(Agent("zeros", zeros, toe.config, {}), found, 0)
     assert indifferent["network_policy_distance"] < 1e-6 and indifferent["network_value_difference"] < 1e-6
