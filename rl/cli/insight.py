@@ -54,7 +54,7 @@ def saliency(
         str | None, typer.Option(help="The move to explain; default: the network's own. Board games.")
     ] = None,
     steps: Steps = 50,
-    method: Annotated[MethodName, typer.Option(help="How shares are found.")] = MethodName.integrated_gradients,
+    method: Annotated[MethodName, typer.Option(help="How shares are found.")] = MethodName.occlusion,
     target: Annotated[TargetName, typer.Option(help="Explain the chosen action, or the value.")] = TargetName.policy,
     faithfulness: Annotated[
         int,
