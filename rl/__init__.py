@@ -13,6 +13,7 @@
 * ``sgf.py``          games as SGF
 * ``agent.py``        weights with their game, ready to analyse and play; ``models/`` the ones that ship
 * ``gym_agent.py``    weights with their Gymnasium environment, ready to act
+* ``insight/``        why an agent decides as it does, and where it can be led astray
 * ``cli/``            what users type
 
 Three functions are the public interface::

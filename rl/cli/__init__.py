@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rl.cli import compare, evaluate, play, status, submit
+from rl.cli import compare, evaluate, insight, play, robustness, status, submit
 from rl.cli.agents import AgentArgument, Device, Json, Simulations, load_agent
 from rl.console import (
     Commands,
@@ -119,6 +119,8 @@ app.command()(status.status)
 app.command("eval")(evaluate.evaluate)
 app.command()(play.play)
 app.command()(compare.compare)
+app.add_typer(insight.app, name="insight")
+app.command()(robustness.robustness)
 
 
 @app.command()

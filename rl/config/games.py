@@ -75,6 +75,11 @@ class SelfPlayConfig(Section):
     decided_value: Fraction = 1.0
     decided_searches: Fraction = 0.1
     random_move: Fraction = 0.0  # chance that a searched move is replaced by a random one, for diverse positions
+    # An agent that sits in the other seat of every game, its weights frozen: the run trains an adversary that exploits
+    # it (Gleave et al. 2020; rl.actors.versus), or, where it is such an adversary, an agent that withstands it. Null:
+    # both seats are the learner's.
+    victim: str | None = None
+    victim_simulations: Annotated[int, Field(ge=0)] = 0  # its searches; 0: its network alone
 
 
 class ExperienceConfig(Section):
@@ -160,4 +165,12 @@ class GameConfig(Config):
         for sentence, is_wrong in wrong.items():
             if is_wrong:
                 raise ValueError(f"with ppo, {sentence}")
+        return self
+
+    @model_validator(mode="after")
+    def _victim_is_async(self) -> GameConfig:
+        if self.selfplay.victim is not None and self.run.mode == "sync":
+            raise ValueError("selfplay.victim needs run.mode async: games against it are not resumed bit by bit")
+        if self.selfplay.victim is not None and self.ppo is not None:
+            raise ValueError("selfplay.victim needs a learner that searches: leave ppo out")
         return self

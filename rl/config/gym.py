@@ -91,6 +91,21 @@ class RolloutConfig(Section):
     timeout_seconds: Annotated[float, Field(gt=0)] = 60.0  # of a step or a constructor, beyond which it hangs
 
 
+class AdversaryConfig(Section):
+    """Training against an adversary that moves the observations (``rl.learner.adversary``).
+
+    The loss takes in how far the policy then moves, KL(as seen ‖ as shown by the adversary): the regulariser of
+    SA-PPO (Zhang et al. 2020, §3.3), which leaves rollouts and returns as they are. Needs the extra ``insight``.
+    """
+
+    kind: Literal["noise", "fgsm", "pgd"]
+    # Largest change of an entry: of pictures as a share of their range, of vectors in deviations of the entry.
+    epsilon: Annotated[float, Field(gt=0)]
+    steps: Positive = 3  # of pgd
+    weight: NonNegative = 1.0  # of the divergence in the loss
+    ramp: Fraction = 0.5  # epsilon grows from 0 over this share of the budget: a policy must be learned first
+
+
 class RolloutLearnerConfig(LearnerConfig):
     batch_size: Positive = 256
     optimizer: Literal["adam", "adamw", "sgd", "rmsprop"] = "adam"
@@ -107,6 +122,7 @@ class RolloutLearnerConfig(LearnerConfig):
     # a stretch as a whole. Actors see them as they are, so that the ratio to their policy, which PPO clips and V-trace
     # cuts, is not 1 in the first minibatch either; PPO's returns keep the values of the pictures unmoved.
     augmentation: Literal["none", "random_shift"] = "none"
+    adversary: AdversaryConfig | None = None
 
 
 class EpisodeEvaluationConfig(EvaluationConfig):

@@ -22,7 +22,8 @@ from rl.evaluation.video import Films, Video, VideoError, check_encoder, drawing
 from rl.gym_agent import GymAgent
 from rl.nets.actor_critic import ActorCritic, acting_network
 from rl.nets.loading import copy_weights
-from rl.records import Weights
+from rl.nets.recurrent import State
+from rl.records import Tensors, Weights
 from rl.worlds import make_world, spec_of
 
 log = logging.getLogger(__name__)
@@ -57,11 +58,18 @@ class Episodes:
         }
 
 
+# Observations [B, *shape], the memory before them and which begin an episode → what the agent is shown instead.
+Lens = Callable[[Tensors, State, np.ndarray], Tensors]
+
+
 class Acting:
     """A network, with its memory, that acts in every lane of a world. Made and used in one thread."""
 
-    def __init__(self, net: ActorCritic, world: World, seed: int, deterministic: bool) -> None:
-        self.net, self.world, self.deterministic = net, world, deterministic
+    def __init__(
+        self, net: ActorCritic, world: World, seed: int, deterministic: bool, lens: Lens | None = None
+    ) -> None:
+        """``lens``: what the agent sees through; None for the environment as it is."""
+        self.net, self.world, self.deterministic, self.lens = net, world, deterministic, lens
         self.rng = np.random.default_rng(seed)
         self.observations, self.memory = world.reset(seed), net.initial_state(world.count)
         self.first = np.ones(world.count, bool)
@@ -70,7 +78,8 @@ class Acting:
 
     def step(self) -> Step:
         """One step of all lanes. Raises envs.gym.WorldError when an environment fails."""
-        parameters, self.values, self.memory = self.net.act(self.observations, self.memory, self.first)
+        seen = self.observations if self.lens is None else self.lens(self.observations, self.memory, self.first)
+        parameters, self.values, self.memory = self.net.act(seen, self.memory, self.first)
         spec = self.net.spec
         actions = mode_numpy(spec, parameters) if self.deterministic else sample_numpy(spec, parameters, self.rng)[0]
         self.parameters, self.actions = parameters, actions
@@ -89,12 +98,13 @@ def play_episodes(
     progress: Callable[[int], None] | None = None,
     folder: Path | None = None,
     videos: int = VIDEOS,
+    lens: Lens | None = None,
 ) -> Episodes:
     """``episodes`` episodes of ``net``, as many in each environment, so that short ones count no more than long ones.
 
     The first ``videos`` of them are filmed into ``folder``, if there is one. Filming changes no episode, unless
     ``rollout.vectorization`` asks for the environment's own vector form, which cannot be drawn: then single
-    environments are evaluated instead, with random streams of their own.
+    environments are evaluated instead, with random streams of their own. ``lens`` is explained at ``Acting``.
     Raises envs.gym.WorldError when an environment fails, UnknownWorld when it cannot be drawn, VideoError when a video
     cannot be written.
     """
@@ -109,7 +119,7 @@ def play_episodes(
     try:
         if folder is not None:
             films = Films(folder, world, drawn)
-        acting = Acting(net, world, own, deterministic)
+        acting = Acting(net, world, own, deterministic, lens)
         if films:
             films.look()
         while wanted.any():

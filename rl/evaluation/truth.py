@@ -27,6 +27,7 @@ class TruthSet:
     states: np.ndarray  # [N, S] int64
     ply: np.ndarray  # [N] int64, moves played before
     action_values: np.ndarray  # [N, A] int8: 1, 0, -1 = won, drawn, lost for the side to move; ILLEGAL (-2) elsewhere
+    moves: tuple[tuple[int, ...], ...] | None = None  # that lead to each from the start, where they are known
 
     def __len__(self) -> int:
         return len(self.states)
@@ -65,7 +66,8 @@ class TruthSet:
             same = order[self.ply[order] == ply]
             rounds[same] = np.arange(len(same))
         chosen = np.sort(order[np.argsort(rounds[order], kind="stable")][:n])
-        return TruthSet(self.env_id, self.states[chosen], self.ply[chosen], self.action_values[chosen])
+        moves = None if self.moves is None else tuple(self.moves[i] for i in chosen)
+        return TruthSet(self.env_id, self.states[chosen], self.ply[chosen], self.action_values[chosen], moves)
 
     def keeps(self, actions: np.ndarray) -> np.ndarray:
         """Whether each action [N] keeps its position's value: [N] bool. Raises ValueError on an illegal action."""
@@ -97,7 +99,8 @@ def from_moves(env_id: str, moves: np.ndarray, action_values: np.ndarray) -> Tru
     for state, played in zip(states, moves, strict=True):
         for move in played[played >= 0]:
             game.play(state, int(move))
-    return TruthSet(env_id, states, states[:, PLY].copy(), action_values)
+    lines = tuple(tuple(int(move) for move in played[played >= 0]) for played in moves)
+    return TruthSet(env_id, states, states[:, PLY].copy(), action_values, lines)
 
 
 def solve_all(game: Game) -> TruthSet:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
+from dataclasses import replace
 from typing import Any
 
 import torch
 
 from envs.gym import WorldSpec
 from rl.config import ConfigError, GymConfig, PPOConfig
-from rl.distributions import entropy, log_prob
+from rl.distributions import entropy, kl, log_prob
+from rl.learner.adversary import MISSING, Attack, attackable, perturb, units_of
 from rl.learner.augmentation import random_shift
 from rl.learner.base import Learner, Rows
 from rl.losses import impala_loss, ppo_loss, vtrace
@@ -19,7 +22,7 @@ class RolloutLearner(Learner[ActorCritic]):
     """An actor-critic network. Rows are time-major stretches [T, B]; observations are named "observation/<part>"."""
 
     def __init__(self, spec: WorldSpec, config: GymConfig, device: str = "auto"):
-        """Raises rl.config.ConfigError when learner.augmentation or learner.freeze does not fit."""
+        """Raises rl.config.ConfigError when learner.augmentation, .adversary or .freeze does not fit."""
         self.algorithm = config.algorithm
         self.entropy_weight = config.algorithm.entropy_weight
         self.shifted = [part for part in spec.observation if part.kind == "image"]
@@ -30,12 +33,23 @@ class RolloutLearner(Learner[ActorCritic]):
             raise ConfigError(
                 f"learner.augmentation: {spec.env_id} shows no picture to be shifted, only {parts}; set it to none"
             )
+        self.parts, self.adversary = spec.observation, config.learner.adversary
+        self.attack: Attack | None = None
+        if self.adversary is not None:
+            self.attack = Attack(self.adversary.kind, self.adversary.epsilon, self.adversary.steps)
+            if not attackable(spec.observation):
+                raise ConfigError(f"learner.adversary: {spec.env_id} shows neither numbers nor pictures to be moved")
+            if self.adversary.kind != "noise" and importlib.util.find_spec("captum") is None:
+                raise ConfigError(f"learner.adversary: {MISSING}")
         super().__init__(lambda: build_actor_critic(config.net, spec), config, device)
 
     def set_progress(self, progress: float) -> None:
-        """Where the schedule of the entropy bonus stands when ``progress`` in [0, 1] of the budget is used."""
+        """Where the entropy bonus and the adversary stand when ``progress`` in [0, 1] of the budget is used."""
         first, last = self.algorithm.entropy_weight, self.algorithm.final_entropy_weight
         self.entropy_weight = first if last is None else first + (last - first) * min(1.0, progress)
+        if self.adversary is not None and self.attack is not None:
+            grown = min(1.0, progress / self.adversary.ramp) if self.adversary.ramp else 1.0
+            self.attack = replace(self.attack, epsilon=self.adversary.epsilon * grown)
 
     def forward_backward(self, net: ActorCritic, rows: Rows, precision: str) -> Rows:
         observations = {n.removeprefix("observation/"): t for n, t in rows.items() if n.startswith("observation/")}
@@ -45,6 +59,13 @@ class RolloutLearner(Learner[ActorCritic]):
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             parameters, values, _ = net(observations, state, rows["first"])
         measures = self._loss(net, rows, parameters.float(), values.float())
+        if self.adversary is not None and self.attack is not None:
+            units = units_of(self.parts, observations)
+            shown = perturb(net, self.parts, observations, state, rows["first"], self.attack, units)
+            moved = kl(net.spec, parameters.float(), net(shown, state, rows["first"])[0].float())
+            valid = rows["valid"].float()
+            measures["adversary_kl"] = (moved[: len(valid)] * valid).sum() / valid.sum().clamp(min=1.0)
+            measures["loss"] = measures["loss"] + self.adversary.weight * measures["adversary_kl"]
         measures["loss"].backward()
         return measures
 

@@ -34,6 +34,20 @@ class Attention(nn.Module):
         self.table = nn.Parameter(torch.zeros(config.heads, SPAN * SPAN)) if config.positions == "relative" else None
 
     def forward(self, x: torch.Tensor, offsets: torch.Tensor, beside: torch.Tensor | None) -> torch.Tensor:
+        q, k, v, bias = self._scored(x, offsets, beside)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.out(mixed.transpose(1, 2).reshape(x.shape))
+
+    def weights(self, x: torch.Tensor, offsets: torch.Tensor, beside: torch.Tensor | None) -> torch.Tensor:
+        """How much each token takes from each other one, [N, heads, T, T], rows sum to 1; arguments of ``forward``."""
+        q, k, _, bias = self._scored(x, offsets, beside)
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
+        return (scores if bias is None else scores + bias).softmax(-1)
+
+    def _scored(
+        self, x: torch.Tensor, offsets: torch.Tensor, beside: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Queries, keys and values [N, heads, T, width / heads], and what is added to the scores."""
         n, t, width = x.shape
         q, k, v = self.qkv(x).view(n, t, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
         bias = None
@@ -41,8 +55,7 @@ class Attention(nn.Module):
             bias = self.table.index_select(1, offsets).view(1, self.heads, t, t).to(q.dtype)
         if beside is not None:
             bias = beside.to(q.dtype) if bias is None else bias + beside.to(q.dtype)
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.out(mixed.transpose(1, 2).reshape(n, t, width))
+        return q, k, v, bias
 
 
 class Block(nn.Module):

@@ -19,6 +19,7 @@ from rl.runtime.transfer import starting_weights
 from rl.weights import AgentError, load_agent, resolve
 
 if TYPE_CHECKING:
+    from rl.agent import Agent
     from rl.learner import Learner
     from rl.nets.loading import Transfer
 
@@ -69,9 +70,31 @@ def make_worker(config: Config, seed: int, actors: int) -> Worker:
             lambda: RolloutWorker(config, seed, rollouts.environments // actors), rollouts.timeout_seconds
         )
         return worker
+    game = _game(config)
+    if game.selfplay.victim is not None:
+        from rl.actors.versus import GAMES, VersusWorker
+
+        victim = _victim(game)
+        lanes = GAMES if game.selfplay.games == "auto" else game.selfplay.games
+        player = victim.player(game.selfplay.victim_simulations, lanes=lanes, seed=seed)
+        return VersusWorker(game, seed, player, victim.evaluator(lanes))
     from rl.actors.worker import SelfPlayWorker
 
-    return SelfPlayWorker(_game(config), seed)
+    return SelfPlayWorker(game, seed)
+
+
+def _victim(config: GameConfig) -> Agent:
+    """The agent in the other seat. Raises ConfigError where there is none, or it plays another game."""
+    from rl.agent import load_player
+
+    assert config.selfplay.victim is not None, "asked for only then"
+    try:
+        victim = load_player(config.selfplay.victim)
+    except AgentError as error:
+        raise ConfigError(f"selfplay.victim: {error}") from error
+    if shapes(victim.config) != shapes(config):
+        raise ConfigError(f"selfplay.victim: {config.selfplay.victim!r} plays {victim.game.title}, not {config.env}")
+    return victim
 
 
 def make_trainer(config: Config, new: bool) -> Trainer:
@@ -165,6 +188,8 @@ def check(config: Config, new: bool) -> Transfer | None:
                     check_opponent(opponent)
             except EvaluationError as error:
                 raise ConfigError(f"evaluation.opponents: {error}") from error
+        if game.selfplay.victim is not None:
+            _victim(game).network()
         if new:
             starting_window(game)
         if config.learner.init_from is not None or config.learner.freeze:

@@ -81,6 +81,7 @@ METRICS: dict[str, Metric] = {
     "learner/clip_fraction": Metric("", "share of the steps whose probability ratio was clipped"),
     "learner/explained_variance": Metric("", "1 − variance of what the value missed / variance of the returns"),
     "learner/rho_mean": Metric("", "IMPALA: mean importance ratio of the learner's policy to the actor's"),
+    "learner/adversary_kl": Metric("nats", "KL divergence of the policy as the adversary makes it see from what it is"),
     "rollout/steps_per_second": Metric("steps/s", "steps of all environments a second"),
     "rollout/evaluator_share": Metric("", "share of the actors' time inside the network"),
     "rollout/environment_share": Metric("", "share of the actors' time inside the environments"),

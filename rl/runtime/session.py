@@ -323,7 +323,8 @@ def write_checkpoint(
     """Save everything of a run under ``root``; ``weights`` are the ones that actors and players use."""
     info: dict[str, Any] = {"resign_below": state["comebacks"]["resign_below"]} if "comebacks" in state else {}
     info |= {"origin": book["origin"]} if book.get("origin") else {}
-    info |= {"learner_steps": weights.version, **{k: book["clock"][k] for k in ("games", "env_steps", "seconds")}}
+    clock = ("games", "env_steps", "evaluations", "seconds")
+    info |= {"learner_steps": weights.version, **{k: book["clock"][k] for k in clock}}
     return save_checkpoint(
         root, weights.version, parts, state | book, weights, config, info, keep=config.run.keep_checkpoints
     )
