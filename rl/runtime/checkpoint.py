@@ -175,7 +175,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
                     _check_content(here / name, entry)
                     if name.endswith(TENSORS_SUFFIX) and name != WEIGHTS_FILE:
                         parts[name.removesuffix(TENSORS_SUFFIX)], _ = read_tensors(here / name)
-                state = json.loads((here / STATE_FILE).read_bytes())
+                try:
+                    state = json.loads((here / STATE_FILE).read_bytes())
+                except ValueError as error:  # whole, by its manifest, and yet no JSON
+                    raise _Fault(f"has a damaged {STATE_FILE}") from error
                 return Checkpoint(manifest["step"], parts, state)
     except (_Fault, DamagedFile) as fault:
         raise CheckpointError(

@@ -668,7 +668,7 @@ class Half(gymnasium.RewardWrapper):
     def reward(self, reward):
         return reward / self.by
 
-def made(heavy=1.0):
+def made(heavy=1.0) -> gymnasium.Env:
     return Mine(heavy)
 
 number = 3

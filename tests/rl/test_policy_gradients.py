@@ -18,7 +18,7 @@ from rl.trainers.policy_gradients import PolicyGradientTrainer, moves_of, trace_
 from tests.rl.small import MLP, RESNET, random_records, small_config
 
 PPO = {"search": {"simulations": 0}, "ppo": {"rows": 64, "epochs": 2}}
-LEARNER = {"symmetries": False, "batch_size": 32, "ema": 0.0, "schedule": "constant"}
+LEARNER = {"symmetries": False, "batch_size": 32, "ema": 0.0, "schedule": "constant", "precision": "float32"}
 
 
 def ppo_config(env: str = "tic_tac_toe", encoder: dict | None = None, **sections: object) -> GameConfig:
