@@ -37,16 +37,14 @@ class RolloutLearner(Learner[ActorCritic]):
         first, last = self.algorithm.entropy_weight, self.algorithm.final_entropy_weight
         self.entropy_weight = first if last is None else first + (last - first) * min(1.0, progress)
 
-    def forward_backward(self, net: ActorCritic, rows: Rows, precision: str) -> Rows:
+    def loss(self, net: ActorCritic, rows: Rows, precision: str) -> Rows:
         observations = {n.removeprefix("observation/"): t for n, t in rows.items() if n.startswith("observation/")}
         for part in self.shifted:
             observations[part.name] = random_shift(part, observations[part.name])
         state = {n.removeprefix("state/"): t for n, t in rows.items() if n.startswith("state/")}
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             parameters, values, _ = net(observations, state, rows["first"])
-        measures = self._loss(net, rows, parameters.float(), values.float())
-        measures["loss"].backward()
-        return measures
+        return self._loss(net, rows, parameters.float(), values.float())
 
     def _loss(self, net: ActorCritic, rows: Rows, parameters: torch.Tensor, values: torch.Tensor) -> dict[str, Any]:
         weights = {"value_weight": self.config.value_weight, "entropy_weight": self.entropy_weight}
