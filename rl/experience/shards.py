@@ -60,9 +60,9 @@ def deal(saved: Sequence[Shard], rank: int, count: int, rng: np.random.Generator
         return saved[rank]
     hands: list[list[tuple[int, int, np.ndarray]]] = [[] for _ in range(count)]
     kept = [0] * count
-    for _, *game, rows in sorted(_games(saved), key=lambda game: game[0]):
+    for _, shard, number, rows in sorted(_games(saved), key=lambda game: game[0]):
         least = kept.index(min(kept))
-        hands[least].append((*game, rows))
+        hands[least].append((shard, number, rows))
         kept[least] += len(rows)
     totals = {name: sum(state[name] for _, state in saved) for name in COUNTERS}
     # Rows that are no longer there are divided evenly: how many there ever were is what the window grows by.

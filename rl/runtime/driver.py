@@ -116,8 +116,8 @@ class Driver:
     def look_around(self) -> None:
         """As many actors as there is room for now: new ones for those that died, and on nodes that have joined."""
         now = time.monotonic()
-        missing = len(self.crew) < self.plan.actors
-        if not (self.crew.settled() and (missing or now - self._looked > LOOK_SECONDS)):
+        some_died = len(self.crew) < self.plan.actors
+        if not (self.crew.settled() and (some_died or now - self._looked > LOOK_SECONDS)):
             return
         self._looked = now
         found = plan_now(self.config)
@@ -284,7 +284,7 @@ class Driver:
         self.restarts += 1
         newest = self.session.patiently(lambda: latest_checkpoint(self.session.checkpoints))
         assert newest is not None, "a run saves a checkpoint before anything else"
-        self.session.progress.note(f"{_learners(self.plan)} died and comes back from {newest}")
+        self.session.progress.note(f"{_learners(self.plan)} died: back to {newest}")
         # The dead one's other calls will fail too; games on their way to it are lost.
         self.calls = {r: c for r, c in self.calls.items() if c.kind not in ("add", "train")}
         # What waited for it is lost too: each actor begins again with the stretch that it is at.

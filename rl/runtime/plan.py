@@ -89,7 +89,9 @@ def plan_now(config: Config) -> Plan:
 
 def grows(config: Config) -> bool:
     """Whether the run waits for nodes: a number of actors is configured, and the cluster is not ours alone."""
-    return config.run.actors != "auto" and elastic(config) and "RAY_ADDRESS" in os.environ
+    if config.run.actors == "auto" or config.run.mode == "sync" or not elastic(config):
+        return False
+    return "RAY_ADDRESS" in os.environ
 
 
 @contextmanager
@@ -100,7 +102,8 @@ def asking(config: Config) -> Iterator[None]:
         return
     from ray.autoscaler.sdk import request_resources
 
-    request_resources(num_cpus=int(config.run.actors) + config.run.learners)
+    assert config.run.actors != "auto", "then it does not grow"
+    request_resources(num_cpus=config.run.actors + config.run.learners)
     try:
         yield
     finally:

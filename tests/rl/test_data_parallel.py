@@ -14,7 +14,7 @@ from rl.experience import file_shards
 from rl.records import Tensors, Unroll
 from tests.rl import together
 from tests.rl.small import MLP, RESNET, random_batch, random_records
-from tests.rl.together import Pair, both, halves, lanes
+from tests.rl.together import Learned, Pair, both, halves, lanes
 
 # The stated tolerance: no weight differs by more than this share of how far training moved the weights of its tensor.
 # Sums in another order round otherwise; nothing else may differ.
@@ -30,19 +30,19 @@ def pair() -> Iterator[Pair]:
     found.close()
 
 
-def assert_same_update(alone: Any, joined: list[Any], start: Tensors) -> None:
-    measures, tensors = alone
-    for theirs, learned in joined:
+def assert_same_update(alone: Learned, joined: list[Learned], start: Tensors) -> None:
+    measures, tensors, noise = alone
+    for theirs, learned, _ in joined:
         assert learned.keys() == tensors.keys()
         moved = []
         for name, value in tensors.items():
             if name not in start:  # the optimiser's own
                 continue
             moved.append(float(np.abs(value - start[name]).max()))
-            np.testing.assert_allclose(
-                learned[name], value, rtol=0, atol=max(TOLERANCE * moved[-1], 2e-6), err_msg=name
-            )
-        assert max(moved) > 1e-3
+            gap = np.abs(learned[name] - value)
+            told = name.replace("average.", "net.")
+            assert (gap <= max(TOLERANCE * moved[-1], 2e-6))[~noise.get(told, np.zeros_like(gap, bool))].all(), name
+        assert max(moved) > 5e-3
         for mine, one in zip(theirs, measures, strict=True):
             for name in one.keys() & {f"{room}{n}" for room in ("", "learner/") for n in MEASURES}:
                 assert mine[name] == pytest.approx(one[name], rel=2e-3, abs=1e-6), name
@@ -51,9 +51,9 @@ def assert_same_update(alone: Any, joined: list[Any], start: Tensors) -> None:
 
 
 def game(encoder: dict[str, Any], optimizer: str = "sgd") -> dict[str, Any]:
-    learner = {"batch_size": 24, "optimizer": optimizer, "learning_rate": 0.05, "precision": "float32", "ema": 0.5}
-    if optimizer == "adamw":
-        learner["learning_rate"] = 1e-3
+    rate = 0.1 if optimizer == "sgd" else 3e-3
+    learner = {"batch_size": 24, "optimizer": optimizer, "learning_rate": rate, "warmup_steps": 0}
+    learner |= {"precision": "float32", "ema": 0.5}
     return {"env": "connect_four", "net": {"encoder": encoder}, "learner": learner, "run": {"learner_steps": 1000}}
 
 
@@ -65,7 +65,7 @@ def game(encoder: dict[str, Any], optimizer: str = "sgd") -> dict[str, Any]:
 )
 def test_two_learners_of_a_game_make_the_update_of_one(encoder: dict[str, Any], optimizer: str, pair: Pair) -> None:
     data, batches = game(encoder, optimizer), [random_batch(GAME, 24, seed) for seed in range(5)]
-    _, start = together.game_updates(data, [])
+    _, start, _ = together.game_updates(data, [])
     split = [halves(batch) for batch in batches]
     found = pair.ask("game_updates", both(data), tuple(zip(*split)))
     assert_same_update(together.game_updates(data, batches), found, start)
@@ -107,7 +107,7 @@ def test_so_do_two_learners_of_rollouts(net: dict[str, Any], pair: Pair) -> None
     """Normalisation of observations, rewards and advantages counts all environments; lanes are split unevenly valid."""
     data = ppo(**net)
     unrolls = stretches(data, 3)
-    _, start = together.rollout_training(data, [])
+    _, start, _ = together.rollout_training(data, [])
     parts = tuple([[lanes(unroll, part)] for unroll in unrolls] for part in (slice(0, 3), slice(3, 6)))
     found = pair.ask("rollout_training", both(data), parts)
     assert_same_update(together.rollout_training(data, [[unroll] for unroll in unrolls]), found, start)

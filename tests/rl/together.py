@@ -79,9 +79,21 @@ def both(value: Any) -> tuple[Any, Any]:
 # --- what is asked, of one learner alone too ------------------------------------------------------------------------
 
 
-def _learned(learner: Any, measures: list[dict[str, float]]) -> tuple[list[dict[str, float]], Tensors]:
+Learned = tuple[list[dict[str, float]], Tensors, Tensors]
+
+
+def _learned(learner: Any, measures: list[dict[str, float]]) -> Learned:
+    """Measures, everything that the updates changed, and where a gradient was nothing but rounding errors.
+
+    Of these Adam makes full steps too; biases that softmax does not see have no other.
+    """
     tensors, _ = learner.state_dict()
-    return measures, {name: value for name, value in tensors.items() if name != "torch_rng"}
+    noise: Tensors = {}
+    for name, parameter in learner.net.named_parameters():
+        moments = learner.optimizer.state.get(parameter, {})
+        if "exp_avg_sq" in moments:
+            noise[f"net.{name}"] = (moments["exp_avg_sq"].sqrt() < 1e-6).numpy()
+    return measures, {name: value for name, value in tensors.items() if name != "torch_rng"}, noise
 
 
 def parsed(data: dict[str, Any]) -> Any:

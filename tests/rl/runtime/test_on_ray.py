@@ -182,3 +182,24 @@ def test_learners_that_cannot_divide_the_work_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match=told):
         load_config(write_config(tmp_path / "small.yaml", kind, learner_steps=1), overrides)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_faults_of_the_examiner(tmp_path: Path) -> None:
+    """It dies in the middle of an examination, is replaced, and the next one is made; learning goes on."""
+    run_dir = tmp_path / "run"
+    config = write_config(tmp_path / "small.yaml", learner_steps=10**7, checkpoint_minutes=100, actors=1)
+    # One that takes long, and that follows upon the other.
+    long = ["evaluation.minutes=0.02", "evaluation.games=200", "evaluation.opponents=[mcts:200]"]
+    process = start(config, run_dir, *long)
+    wait_until(lambda: any("eval/elo" in row for row in rows(run_dir)), process, 300)
+    before = len([row for row in rows(run_dir) if "eval/elo" in row])
+    at = steps(run_dir)
+    workers(process, "ExaminerProcess")[0].send_signal(signal.SIGKILL)
+    wait_until(lambda: rows(run_dir)[-1].get("selfplay/restarts", 0) >= 1, process, 300)
+    wait_until(lambda: len([row for row in rows(run_dir) if "eval/elo" in row]) > before + 1, process, 300)
+    assert steps(run_dir) > at
+    counts = [int(row["learner_steps"]) for row in rows(run_dir)]
+    assert counts == sorted(counts)
+    kill_everything(process)
