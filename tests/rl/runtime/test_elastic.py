@@ -107,19 +107,22 @@ def test_actors_come_with_nodes_and_go_with_them(wanted: object, nodes: Nodes, t
 
     wait_until(lambda: steps(run_dir) > 5, run, SECONDS)
     assert number() == 1
-    for _ in range(2):
+
+    def joined() -> subprocess.Popen[bytes]:
+        """A node that has joined, and has an actor that has begun."""
         node = nodes.join()
         wait_until(lambda: number() == 2 and actors(node), run, SECONDS)
         further(10)
+        return node
+
+    for _ in range(2):
+        node = joined()
         nodes.kill(node)
         wait_until(lambda: number() == 1, run, SECONDS)
         further(10)
     assert rows(run_dir)[-1]["selfplay/restarts"] == 0
     # An actor that stands still, the other one going on.
-    node = nodes.join()
-    wait_until(lambda: number() == 2 and actors(node), run, SECONDS)
-    further(10)
-    [still] = actors(node)
+    [still] = actors(joined())
     still.send_signal(signal.SIGSTOP)
     further(20)
     still.send_signal(signal.SIGCONT)
