@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from traceback import walk_tb
 from types import ModuleType
-from typing import Any
+from typing import Any, get_origin, get_type_hints
 
 from envs.connect_four import connect_four
 from envs.game import Game
@@ -47,7 +47,8 @@ GAMES: dict[str, Callable[..., Game]] = {
 def make(env_id: str, **options: Any) -> Game:
     """The game named by ``env_id``: a shipped name, ``module:attribute`` or ``path/to/file.py:attribute``.
 
-    The attribute is a :class:`Game` or a function that returns one and is handed the ``options``.
+    The attribute is a :class:`Game` or a function declared to return one (``-> Game``), which is handed the
+    ``options``: else a configuration, or a stranger's agent, could have any function of any library called.
     Raises ValueError, naming the id and the remedy, when there is no such game or option. What the user's own code
     raises while it runs passes through, except that a file which cannot be parsed or lacks an import is a ValueError
     too.
@@ -69,10 +70,28 @@ def make(env_id: str, **options: Any) -> Game:
     module = import_place(place)
     if not hasattr(module, attribute):
         raise ValueError(f"environment {env_id!r}: {place} defines no {attribute!r}")
-    made = _made(env_id, getattr(module, attribute), options)
+    factory = getattr(module, attribute)
+    if callable(factory) and not makes(factory, Game):
+        raise ValueError(
+            f"environment {env_id!r}: {attribute} is not called, for it is not declared to make a game: write "
+            f"`def {attribute}(...) -> Game`"
+        )
+    made = _made(env_id, factory, options)
     if not isinstance(made, Game):
         raise ValueError(f"environment {env_id!r}: {attribute} gave a {type(made).__name__}, not an envs.game.Game")
     return made
+
+
+def makes(factory: Callable[..., Any], kind: type) -> bool:
+    """Whether this is a class derived from ``kind``, or a function whose annotation says that it returns one."""
+    if not isinstance(factory, type):
+        try:
+            hints = get_type_hints(factory.func if isinstance(factory, partial) else factory)
+        except (TypeError, NameError):  # a builtin, or an annotation that cannot be resolved
+            return False
+        factory = hints.get("return", object)
+        factory = get_origin(factory) or factory
+    return isinstance(factory, type) and issubclass(factory, kind)
 
 
 def _made(env_id: str, factory: Any, options: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import envs
-from envs.game import ONGOING, PLY, STATUS, Game
+from envs.game import ONGOING, PLY, STATUS, TO_MOVE, Game
 from rl import models
 from rl.config import GameConfig, GymConfig, SearchConfig
 from rl.gym_agent import GymAgent
@@ -88,7 +89,10 @@ class AgentPlayer:
 
 
 class Agent:
-    """Weights with their game. The network is built when a position is first evaluated."""
+    """Weights with their game. The network is built when a position is first evaluated.
+
+    Several threads may play with one agent, each through an engine of its own (rl.play.engine).
+    """
 
     def __init__(
         self, name: str, weights: Weights, config: GameConfig, info: dict[str, Any], device: str = "auto"
@@ -102,7 +106,10 @@ class Agent:
             raise AgentError(f"agent {name!r}: {error}") from error
         self.name, self.weights, self.config, self.info = name, weights, config, info
         self.device = device
+        self.lock = threading.RLock()  # while something is made that all who use the agent share
+        self.speed: tuple[int, float] | None = None  # of one search, as rl.play.engine has measured it
         self._evaluators: dict[tuple[int, float], Evaluator] = {}
+        self._heads: PolicyValueNet | None = None
         self._search: Search | None = None
 
     def evaluator(self, batch_size: int, score_utility: float = 0.0) -> Evaluator:
@@ -112,30 +119,34 @@ class Agent:
         weights do not fit the network that the configuration describes, or when the device does not exist.
         """
         key = batch_size, score_utility
-        if key not in self._evaluators:
-            from rl.inference import EXACT, Evaluator
+        with self.lock:
+            if key not in self._evaluators:
+                self._evaluators[key] = self._new_evaluator(batch_size, score_utility)
+            return self._evaluators[key]
 
-            # A format pinned for the training machine may not exist here. One position at a time gains little from
-            # the choice, and an analysis should come out the same on every run.
-            format = EXACT.name if batch_size == 1 else "auto"
-            # Compiling takes half a minute, which only matches of many games at once win back.
-            compile = self.config.inference.compile and batch_size >= COMPILED_BATCH
-            inference = self.config.inference.model_copy(update={"compile": compile})
-            try:
-                evaluator = Evaluator(
-                    self.config.net,
-                    self.game,
-                    inference,
-                    batch_size,
-                    device=self.device,
-                    format=format,
-                    score_utility=score_utility,
-                )
-                evaluator.load(self.weights)
-            except ValueError as error:
-                raise AgentError(f"agent {self.name!r} ({self.game.env_id}): {error}") from error
-            self._evaluators[key] = evaluator
-        return self._evaluators[key]
+    def _new_evaluator(self, batch_size: int, score_utility: float) -> Evaluator:
+        from rl.inference import EXACT, Evaluator
+
+        # A format pinned for the training machine may not exist here. One position at a time gains little from
+        # the choice, and an analysis should come out the same on every run.
+        format = EXACT.name if batch_size == 1 else "auto"
+        # Compiling takes half a minute, which only matches of many games at once win back.
+        compile = self.config.inference.compile and batch_size >= COMPILED_BATCH
+        inference = self.config.inference.model_copy(update={"compile": compile})
+        try:
+            evaluator = Evaluator(
+                self.config.net,
+                self.game,
+                inference,
+                batch_size,
+                device=self.device,
+                format=format,
+                score_utility=score_utility,
+            )
+            evaluator.load(self.weights)
+        except ValueError as error:
+            raise AgentError(f"agent {self.name!r} ({self.game.env_id}): {error}") from error
+        return evaluator
 
     def network(self) -> PolicyValueNet:
         """The torch network with these weights, on the CPU, in evaluation mode; AgentError when they do not fit."""
@@ -149,6 +160,21 @@ class Agent:
         except (ValueError, RuntimeError) as error:
             raise AgentError(f"agent {self.name!r} ({self.game.env_id}): {error}") from error
         return net.eval()
+
+    def ownership(self, state: np.ndarray) -> np.ndarray | None:
+        """Who will own each point of a position [S], [H·W] float32 in [-1, 1] for the first player; None without such a
+        head."""
+        if not self.config.net.auxiliary.ownership:
+            return None
+        import torch
+
+        with self.lock:
+            if self._heads is None:
+                self._heads = self.network()
+        with torch.inference_mode():
+            _, _, extra = self._heads.all_heads(torch.from_numpy(self.game.encode(state[None])))
+        mine = np.tanh(extra["ownership"][0].numpy() / 2)  # 2 · P(mine) - 1
+        return mine if state[TO_MOVE] == 0 else -mine
 
     def player(self, simulations: int | None = None, *, lanes: int = 64, seed: int = 0) -> AgentPlayer:
         """This agent as a player of many games at once; ``simulations`` 0 is the network alone, None the config's."""

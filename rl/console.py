@@ -10,6 +10,7 @@ import errno
 import itertools
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -147,6 +148,11 @@ def unwritable(path: Path, error: OSError) -> Exception:
     if error.errno in DISK_TROUBLE:
         return error
     return WrongInput(f"cannot write {str(path)!r}: {error.strerror or error}")
+
+
+def note(text: str) -> None:
+    """One line on standard error of what is done next."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ wavers, and would throw out bfloat16 for nearly every network that is trained we
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from dataclasses import replace
 
@@ -286,10 +287,15 @@ class _Staging:
     """Pinned host buffers, through which copies to and from a CUDA device overlap and need no allocation."""
 
     def __init__(self, batch_size: int, game: Game):
+        self._lock = threading.Lock()  # the buffers serve one thread at a time
         self.planes = torch.empty((batch_size, *game.plane_shape), pin_memory=True)
         self.answers: list[torch.Tensor] = []
 
     def evaluate(self, planes: np.ndarray, runner: Runner, batch_size: int) -> tuple[np.ndarray, ...]:
+        with self._lock:
+            return self._evaluate(planes, runner, batch_size)
+
+    def _evaluate(self, planes: np.ndarray, runner: Runner, batch_size: int) -> tuple[np.ndarray, ...]:
         n = len(planes)
         np.copyto(self.planes.numpy()[:n], planes)
         answers = _forward(runner, self.planes[:n].to(runner.device, non_blocking=True), batch_size)

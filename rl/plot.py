@@ -1,22 +1,18 @@
 """Learning curves of one or several runs in one picture (matplotlib, the extra ``plot``).
 
-PANELS declares what is drawn. With one run each curve of a panel has its own colour; with several, the colour is the
-run and the line style the curve. Noisy curves are drawn twice, faint as measured and strong as a moving average.
+``rl/curves.py`` says what is drawn. With one run each curve of a panel has its own colour; with several, the colour is
+the run and the line style the curve. Noisy curves are drawn twice, faint as measured and strong as a moving average.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import yaml
-
-from rl.runtime.metrics import CLOCK, FILE, METRICS, metric, read_metrics
-from rl.storage import Place, Unreachable, place
+from rl.curves import Panel, Run, axis, choose_panels, read_runs, short_number, smooth
+from rl.runtime.metrics import CLOCK, metric
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,91 +23,17 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 STYLES: tuple[Any, ...] = ("-", "--", ":", "-.")
 SMOOTHED_FROM = 40  # points; shorter curves are drawn as they are
 FEW = 40  # points; up to here each has a marker
-
-
-class Curve(NamedTuple):
-    metric: str
-    label: str = ""  # within its panel; "" where the panel's title says it all
-    low: str = ""  # metrics of an interval around it
-    high: str = ""
-
-
-@dataclass(frozen=True)
-class Panel:
-    title: str
-    curves: tuple[Curve, ...]
-    share: bool = False  # fractions in [0, 1], shown in per cent
-    from_zero: bool = False  # the axis begins at 0
-    noisy: bool = True  # measured all the time and smoothed; few and exact ones (evaluations) have markers instead
-
-
-class Run(NamedTuple):
-    name: str
-    subtitle: str  # what it was and how far it came
-    rows: list[dict[str, float]]
-
-    def series(self, x: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Finite values of a metric over the clock's part ``x``."""
-        pairs = [(row[x], row[name]) for row in self.rows if math.isfinite(row.get(name, math.nan))]
-        array = np.asarray(pairs, dtype=float).reshape(-1, 2)
-        return array[:, 0], array[:, 1]
-
-    def has(self, name: str) -> bool:
-        return any(math.isfinite(row.get(name, math.nan)) for row in self.rows)
-
-
-LEARNING = (
-    Panel("Policy loss", (Curve("learner/policy_loss"),)),
-    Panel("Value loss", (Curve("learner/value_loss"),)),
-    Panel(
-        "Policy",
-        (Curve("learner/policy_entropy", "entropy"), Curve("learner/policy_kl", "KL to target")),
-        from_zero=True,
-    ),
-    Panel(
-        "Norm of the gradient",
-        (
-            Curve("learner/gradient_norm", "whole"),
-            Curve("learner/gradient_norm_first", "first layer"),
-            Curve("learner/gradient_norm_last", "policy's last layer"),
-        ),
-        from_zero=True,
-    ),
-    Panel("Dead units", (Curve("learner/dead_units"),), share=True),
-    Panel("Value accuracy", (Curve("learner/value_accuracy"),), share=True),
-    Panel("Explained variance", (Curve("learner/explained_variance"),)),
-)
-SELF_PLAY = (
-    Panel(
-        "Self-play games",
-        (
-            Curve("selfplay/first_player_score", "first player's score"),
-            Curve("selfplay/draw_share", "draws"),
-            Curve("selfplay/proven_share", "proven moves"),
-        ),
-        share=True,
-    ),
-    Panel("Length of games", (Curve("selfplay/game_length"),)),
-    Panel("Return of training episodes", (Curve("rollout/return"),)),
-    Panel("Length of training episodes", (Curve("rollout/length"),), from_zero=True),
-)
-SPEED = (
-    Panel("Positions evaluated", (Curve("selfplay/evaluations_per_second"),), from_zero=True),
-    Panel("Steps of the environments", (Curve("rollout/steps_per_second"),), from_zero=True),
-    Panel("Games finished", (Curve("selfplay/games_per_second"),), from_zero=True),
-    Panel("Policy lag", (Curve("learner/lag_mean", "mean"), Curve("learner/lag_max", "max")), from_zero=True),
-    Panel("Reuse", (Curve("experience/reuse"),), from_zero=True, noisy=False),
-    Panel(
-        "Where time goes",
-        (
-            Curve("selfplay/evaluator_share", "actors in the network"),
-            Curve("rollout/evaluator_share", "actors in the network"),
-            Curve("rollout/environment_share", "actors in the environments"),
-            Curve("learner/wait_fraction", "learner waiting"),
-        ),
-        share=True,
-    ),
-)
+STYLE: dict[Any, Any] = {
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "svg.fonttype": "none",
+}
 
 
 def plot_runs(run_dirs: Sequence[str | Path], out: Path, x: str = "seconds") -> Path:
@@ -136,18 +58,7 @@ def plot_runs(run_dirs: Sequence[str | Path], out: Path, x: str = "seconds") -> 
     panels = choose_panels(runs)
     scale, label = axis(x, max(row[x] for run in runs for row in run.rows))
     out = Path(out) if Path(out).suffix else Path(out).with_suffix(".png")
-    style: dict[Any, Any] = {
-        "font.size": 10,
-        "axes.titlesize": 11,
-        "axes.titleweight": "bold",
-        "axes.titlelocation": "left",
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "grid.alpha": 0.25,
-        "svg.fonttype": "none",
-    }
-    with rc_context(style):
+    with rc_context(STYLE):
         columns = min(3, len(panels))
         lines = math.ceil(len(panels) / columns)
         head = 0.8 if len(runs) == 1 else 0.6 + 0.22 * len(runs)  # inches for the title and the legend of runs
@@ -167,81 +78,6 @@ def plot_runs(run_dirs: Sequence[str | Path], out: Path, x: str = "seconds") -> 
         write_head(figure, runs)
         figure.savefig(out, dpi="figure")
     return out
-
-
-def read_runs(run_dirs: Sequence[str | Path]) -> list[Run]:
-    """Rows and names of runs, local or by URL. Raises ValueError, in one sentence, for a folder without metrics."""
-    try:
-        folders = [place(folder).resolve() for folder in run_dirs]
-        return _read_runs(run_dirs, folders)
-    except Unreachable as error:
-        raise ValueError(str(error)) from error
-
-
-def _read_runs(run_dirs: Sequence[str | Path], folders: Sequence[Place]) -> list[Run]:
-    names = [folder.name for folder in folders]
-    runs = []
-    for given, folder, name in zip(run_dirs, folders, names):
-        if not (folder / FILE).is_file():
-            raise ValueError(f"{str(given)!r} is no run folder: it holds no {FILE}")
-        rows = [row for row in read_metrics(folder) if all(part in row for part in CLOCK)]
-        if not rows:
-            raise ValueError(f"the run in {str(given)!r} has no metrics yet")
-        unique = name if names.count(name) == 1 else f"{folder.parent.name}/{name}"
-        last = rows[-1]
-        facts = [
-            duration(last["seconds"]),
-            f"{last['games']:,.0f} games",
-            f"{last['learner_steps']:,.0f} updates",
-            f"{last['evaluations']:,.0f} evaluated positions",
-        ]
-        runs.append(Run(unique, ", ".join([*environment(folder), *facts]), rows))
-    return runs
-
-
-def environment(folder: Place) -> list[str]:
-    """The run's environment as its config names it; nothing where that cannot be read (it is only for the title)."""
-    try:
-        config = yaml.safe_load((folder / "config.yaml").read_text())
-        return [str(config["env"])]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
-        return []
-
-
-def choose_panels(runs: Sequence[Run]) -> list[Panel]:
-    """The panels that at least one run has data for, each with the curves that exist."""
-    accuracy = Panel(
-        "Best move played, by solver truth",
-        (Curve("eval/accuracy_search", "with search"), Curve("eval/accuracy_network", "network alone")),
-        share=True,
-        noisy=False,
-    )
-    elo = Panel("Elo", (Curve("eval/elo", "", "eval/elo_low", "eval/elo_high"),), noisy=False)
-    returned = Curve("eval/return_mean", "", "eval/return_low", "eval/return_high")
-    episodes = Panel("Return of evaluation episodes", (returned,), noisy=False)
-    wanted = (accuracy, episodes, *score_panels(runs), elo, *LEARNING, *SELF_PLAY, *SPEED)
-    panels = []
-    for panel in wanted:
-        curves = tuple(c for c in panel.curves if any(run.has(c.metric) for run in runs))
-        if curves:
-            panels.append(Panel(panel.title, curves, panel.share, panel.from_zero, panel.noisy))
-    if not panels:
-        raise ValueError(f"the metrics of {', '.join(run.name for run in runs)} hold nothing to plot yet")
-    return panels
-
-
-def score_panels(runs: Sequence[Run]) -> list[Panel]:
-    """One run: all opponents in one panel. Several: a panel an opponent, where bands of three runs stay readable."""
-    prefix = "eval/score/"
-    names = {name: None for run in runs for row in run.rows for name in row if name.startswith(prefix)}
-    curves = []
-    for name in names:
-        opponent = name.removeprefix(prefix)
-        curves.append(Curve(name, f"against {opponent}", f"eval/score_low/{opponent}", f"eval/score_high/{opponent}"))
-    if len(runs) == 1:
-        groups = [tuple(curves[i : i + 3]) for i in range(0, len(curves), 3)]  # what a legend has room for
-        return [Panel("Score, with 95 % intervals", group, share=True, from_zero=True, noisy=False) for group in groups]
-    return [Panel(f"Score {c.label}", (c._replace(label=""),), share=True, from_zero=True, noisy=False) for c in curves]
 
 
 def draw(axes: Axes, panel: Panel, runs: Sequence[Run], x: str, scale: float) -> None:
@@ -343,38 +179,3 @@ def run_colour(number: int, runs: int) -> Any:
     from matplotlib import colormaps
 
     return colormaps["cividis"](number / (runs - 1))
-
-
-def smooth(values: np.ndarray) -> np.ndarray:
-    """Centred moving average over up to 1/25 of the curve, at least 5 points.
-
-    It is narrower at the ends, and in the beginning, where learning curves are steep, it widens only gradually.
-    """
-    index = np.arange(len(values))
-    half = np.clip(index // 4, 2, max(2, len(values) // 50))
-    total = np.concatenate([[0.0], np.cumsum(values)])
-    first, last = np.maximum(index - half, 0), np.minimum(index + half, len(values) - 1)
-    return (total[last + 1] - total[first]) / (last + 1 - first)
-
-
-def axis(x: str, largest: float) -> tuple[float, str]:
-    """What to divide by, and the label, for the horizontal axis."""
-    if x == "seconds":
-        if largest >= 2 * 3600:
-            return 3600.0, "wall time (hours)"
-        return (60.0, "wall time (minutes)") if largest >= 120 else (1.0, "wall time (seconds)")
-    return 1.0, METRICS[x].meaning
-
-
-def short_number(value: float, position: float | None = None) -> str:
-    """A tick's label: 0.25, 1,200, 15k, 2.5M. Matplotlib calls it as a formatter, with the tick's position."""
-    for limit, letter in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if abs(value) >= limit:
-            return f"{value / (1e3 if letter == 'k' else limit):g}{letter}"
-    return f"{value:,.6g}"
-
-
-def duration(seconds: float) -> str:
-    if seconds >= 2 * 3600:
-        return f"{seconds / 3600:.1f} hours"
-    return f"{seconds / 60:.0f} minutes" if seconds >= 120 else f"{seconds:.0f} seconds"

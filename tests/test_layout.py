@@ -25,7 +25,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rl.actors", "rl.trainers", "rl.agent"),
     ("rl.evaluation",),
     ("rl.play", "rl.insight", "rl.export", "rl.runtime"),
+    ("rl.curves",),
     ("rl.bench", "rl.plot"),
+    ("rl.report", "rl.compare"),
     ("rl.console",),
     ("rl.cli", "rl"),  # "rl" is rl/__init__.py, the public functions
 )

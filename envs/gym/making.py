@@ -17,7 +17,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.error import DependencyNotInstalled
 from gymnasium.vector.utils import batch_space, create_empty_array, iterate
 
-from envs import import_place
+from envs import import_place, makes
 from envs.gym.spaces import UnknownWorld, WorldError, complaint
 from envs.gym.watched import WatchedThread, constructing
 
@@ -71,6 +71,11 @@ def find(env_id: str) -> EnvSpec | Factory:
             factory = getattr(module, name)
             if not callable(factory):
                 raise UnknownWorld(f"environment {env_id!r}: {name!r} of {place} is neither a class nor a function")
+            if not makes(factory, gymnasium.Env):
+                raise UnknownWorld(
+                    f"environment {env_id!r}: {name!r} of {place} is not called, for it is neither derived from "
+                    f"gymnasium.Env nor a function declared to return one: write `def {name}(...) -> gymnasium.Env`"
+                )
             return factory
     else:
         _register(name)
@@ -126,6 +131,11 @@ def wrapper(name: str) -> Factory:
         ) from None
     if not callable(found):
         raise UnknownWorld(f"wrapper {name!r} is neither a class nor a function")
+    if not makes(found, gymnasium.Env):
+        raise UnknownWorld(
+            f"wrapper {name!r} is not called, for it is neither derived from gymnasium.Wrapper nor a function declared "
+            f"to return an environment: write `def {attribute}(env, ...) -> gymnasium.Env`"
+        )
     return found
 
 

@@ -1,8 +1,8 @@
-"""What users type: ``fuseki train | eval | play | analyse | bench | export | plot | models | envs``.
+"""What users type: ``fuseki train | submit | status | eval | play | analyse | compare | report | plot | bench | ...``.
 
 torch and ray are imported by the commands that need them, after the input has been checked as far as it can be without
-them. ``eval`` and ``play`` have a file each, the others are here. ``rl/console.py`` holds what the commands share:
-output, progress, errors and exit statuses.
+them. Commands with much to say have a file each, the others are here. ``rl/console.py`` holds what they share: output,
+progress, errors and exit statuses.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rl.cli import evaluate, play
+from rl.cli import compare, evaluate, play, status, submit
 from rl.cli.agents import AgentArgument, Device, Json, Simulations, load_agent
 from rl.console import (
     Commands,
@@ -114,8 +114,11 @@ def train(
         fail(error, 1)
 
 
+app.command()(submit.submit)
+app.command()(status.status)
 app.command("eval")(evaluate.evaluate)
 app.command()(play.play)
+app.command()(compare.compare)
 
 
 @app.command()
@@ -238,6 +241,47 @@ def plot(
     with user_input():
         plot_runs(run_dirs, out)
     print(f"wrote {out}")
+
+
+@app.command()
+def report(
+    run_dirs: Annotated[
+        list[str] | None, typer.Argument(metavar="RUN_DIR...", help="Folders or URLs of one or several runs.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Page to write.")] = Path("report.html"),
+    wandb: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ENTITY/PROJECT",
+            help="Save the same layout as a workspace of this Weights & Biases project, instead of a page.",
+        ),
+    ] = None,
+) -> None:
+    """Show runs in one HTML page that needs nothing else: curves, ratings, games to step through, settings."""
+    if wandb is not None:
+        from rl.report.workspace import save_workspace
+
+        with user_input():
+            print(save_workspace(wandb))
+        if not run_dirs:
+            return
+    if not run_dirs:
+        raise WrongInput("give at least one run folder to report on")
+    if out.is_dir():
+        raise WrongInput(
+            f"cannot write {str(out)!r}: it is a folder; name a file, such as {str(out / 'report.html')!r}"
+        )
+    check_writable(out.parent)
+    from rl.report import write_report
+
+    try:
+        with user_input():
+            written = write_report(run_dirs, out)
+    except ImportError as error:
+        raise WrongInput(str(error)) from error
+    except OSError as error:
+        raise unwritable(out, error) from error
+    print(f"wrote {written} ({written.stat().st_size:,} bytes)")
 
 
 @app.command("models")

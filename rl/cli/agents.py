@@ -27,6 +27,7 @@ MATCH_OPTIONS = ("games", "openings", "seats", "move_seconds", "save")
 GAME_OPTIONS = (*MATCH_OPTIONS, "simulations", "split")
 EPISODE_OPTIONS = ("episodes", "sampled", "video")
 PLAY_GAME_OPTIONS = ("gtp", "simulations", "seconds", "level", "friendly", "second")
+WEB_OPTIONS = ("port", "host", "with_")
 
 
 def refuse(context: typer.Context, options: Sequence[str], why: str) -> None:
@@ -34,7 +35,7 @@ def refuse(context: typer.Context, options: Sequence[str], why: str) -> None:
     for name in options:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            raise WrongInput(f"--{name.replace('_', '-')} {why}: leave it out")
+            raise WrongInput(f"--{name.rstrip('_').replace('_', '-')} {why}: leave it out")
 
 
 def load_any(name: str, device: str = "auto") -> Agent | GymAgent:

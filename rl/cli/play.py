@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rl.cli.agents import EPISODE_OPTIONS, PLAY_GAME_OPTIONS, AgentArgument, Device, Simulations, load_any, refuse
+from rl.cli.agents import (
+    EPISODE_OPTIONS,
+    PLAY_GAME_OPTIONS,
+    WEB_OPTIONS,
+    AgentArgument,
+    Device,
+    Simulations,
+    load_any,
+    refuse,
+)
+from rl.cli.web import Page, serve_page
 from rl.console import WrongInput, fail, user_input, while_running
 
 if TYPE_CHECKING:
@@ -19,6 +29,16 @@ def play(
     context: typer.Context,
     agent: AgentArgument,
     gtp: Annotated[bool, typer.Option("--gtp", help="Serve a program that speaks GTP, such as Sabaki.")] = False,
+    web: Annotated[bool, typer.Option("--web", help="Serve a page to play, watch and explain in a browser.")] = False,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Of the page; default: 8620, or a free one.")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="Address of the page; any but this machine's own (127.0.0.1) needs the printed token.")
+    ] = "127.0.0.1",
+    with_: Annotated[
+        list[str] | None, typer.Option("--with", metavar="AGENT", help="Another agent for the page; may be repeated.")
+    ] = None,
     simulations: Simulations = None,
     seconds: Annotated[float | None, typer.Option(help="Time of the agent for a move, instead of simulations.")] = None,
     level: Annotated[int | None, typer.Option(help="Limit its strength, from 1 (weakest) to 10.")] = None,
@@ -32,9 +52,19 @@ def play(
     ] = False,
     device: Device = "auto",
 ) -> None:
-    """Play a board game against an agent, in the terminal or by GTP; or watch it in its Gymnasium environment."""
+    """Play a board game against an agent, in the terminal, in a browser or by GTP; or watch it in its Gymnasium
+    environment."""
     if gtp and second:
         raise WrongInput("--second is for the terminal: a GTP client says who moves first")
+    if gtp and web:
+        raise WrongInput("--gtp and --web are two doors: leave one out")
+    if web:
+        if episodes is not None:
+            raise WrongInput("--episodes is for the terminal: the page shows them until it is closed")
+        names = [agent, *(with_ or [])]
+        serve_page(context, Page(names, host, port, simulations, seconds, level, friendly, second, sampled, device))
+        return
+    refuse(context, WEB_OPTIONS, "is for the page of --web")
     from rl.gym_agent import GymAgent
     from rl.play.gtp import private_output, standard_input
 

@@ -17,6 +17,7 @@ from rl.config.games import (
     NetConfig,
     SearchConfig,
     SelfPlayConfig,
+    SelfPlayPPOConfig,
 )
 from rl.config.gym import (
     ActorCriticConfig,
@@ -72,6 +73,7 @@ __all__ = [
     "RunConfig",
     "SearchConfig",
     "SelfPlayConfig",
+    "SelfPlayPPOConfig",
     "TransformerConfig",
     "VectorNormalisation",
     "WandbConfig",

@@ -34,7 +34,7 @@ class NetConfig(Section):
 
 class SearchConfig(Section):
     kind: Literal["gumbel", "puct"] = "gumbel"
-    simulations: Positive = 32
+    simulations: Annotated[int, Field(ge=0)] = 32  # 0: the network alone plays, which learns by ``ppo`` then
     solver: bool = True  # back up proven wins, draws and losses exactly (Winands et al. 2008, MCTS-Solver)
     lookahead: bool = False  # try a new node's moves, and the replies, for immediate wins; cheap only in cheap games
     reuse_tree: bool = False  # keep the played move's subtree for the next search
@@ -90,6 +90,20 @@ class ExperienceConfig(Section):
     surprise_weight: Fraction = 0.0
 
 
+class SelfPlayPPOConfig(Section):
+    """Self-play without search: both sides draw their moves from the newest policy, which learns by PPO.
+
+    The games' rows are trained on in minibatches, ``epochs`` times, and forgotten (Schulman et al. 2017). No reward is
+    discounted; the value is the λ-return, from the side to move, whose sign turns with it.
+    """
+
+    rows: Positive = 4096  # moves of finished games that are gathered for a batch
+    epochs: Positive = 4
+    clip: Annotated[float, Field(gt=0)] = 0.2
+    trace_lambda: Fraction = 0.95  # of the λ-return: 1 is the game's outcome, 0 the value of the next position
+    entropy_weight: NonNegative = 0.01
+
+
 class GameLearnerConfig(LearnerConfig):
     symmetries: bool = True  # augment each row with a random symmetry of the board
     publish_every: Positive = 20  # learner steps between two published versions
@@ -116,6 +130,7 @@ class GameConfig(Config):
     selfplay: SelfPlayConfig = SelfPlayConfig()
     experience: ExperienceConfig = ExperienceConfig()
     learner: GameLearnerConfig = GameLearnerConfig()
+    ppo: SelfPlayPPOConfig | None = None  # learn by policy gradients from games that are played without search
     inference: InferenceConfig = InferenceConfig()
     evaluation: MatchEvaluationConfig = MatchEvaluationConfig()
 
@@ -124,4 +139,26 @@ class GameConfig(Config):
         first, full = self.selfplay.first_simulations, self.search.simulations
         if first is not None and first > full:
             raise ValueError(f"selfplay.first_simulations {first} must not exceed search.simulations {full}, its end")
+        return self
+
+    @model_validator(mode="after")
+    def _searches_or_not(self) -> GameConfig:
+        if self.ppo is None:
+            if not self.search.simulations:
+                raise ValueError("search.simulations 0 plays without search, which only ppo learns from: add ppo: {}")
+            return self
+        wrong = {
+            "search.simulations must be 0": self.search.simulations > 0,
+            "search.kind must be gumbel, whose noise draws moves by the policy": self.search.kind != "gumbel",
+            "search.lookahead must be false, which is a search too": self.search.lookahead,
+            "selfplay.full_search_fraction must be 1": self.selfplay.full_search_fraction < 1,
+            "selfplay.random_move must be 0, whose moves the policy did not choose": self.selfplay.random_move > 0,
+            "net.auxiliary must be left out": self.net.auxiliary != AuxiliaryConfig(),
+            "learner.symmetries must be false: moves are trained on as they were played": self.learner.symmetries,
+            "run.learners must be 1": self.run.learners > 1,
+            "experience must be left out: there is no replay window": self.experience != ExperienceConfig(),
+        }
+        for sentence, is_wrong in wrong.items():
+            if is_wrong:
+                raise ValueError(f"with ppo, {sentence}")
         return self

@@ -34,9 +34,27 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise ConfigError(f"config {str(path)!r} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"config {str(path)!r} must be a mapping of keys to values")
+    _no_programs(data, str(path))
     for override in overrides:
         _apply(data, override)
     return parse_config(data, str(path))
+
+
+def _no_programs(data: dict[str, Any], source: str) -> None:
+    """A file, maybe a stranger's, does not say which programs are started here. Raises ConfigError."""
+    evaluation = data.get("evaluation")
+    opponents = evaluation.get("opponents") if isinstance(evaluation, dict) else None
+    for opponent in opponents if isinstance(opponents, list) else ():
+        if starts_program(opponent):
+            raise ConfigError(
+                f"config {source!r}: evaluation.opponents: {opponent!r} would start a program, which a file may not: "
+                "give the opponents on the command line, evaluation.opponents='[...]'"
+            )
+
+
+def starts_program(opponent: object) -> bool:
+    """Whether this opponent is a command of the user's."""
+    return isinstance(opponent, str) and opponent.strip().startswith("gtp:")
 
 
 def parse_config(data: dict[str, Any], source: str) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -11,6 +12,15 @@ Auto = Literal["auto"]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+
+
+# Names of budgets in RunConfig → the number of the run's clock that each limits.
+BUDGETS = {
+    "minutes": "seconds",
+    "learner_steps": "learner_steps",
+    "env_steps": "env_steps",
+    "evaluations": "evaluations",
+}
 
 
 class ConfigError(ValueError):
@@ -52,6 +62,10 @@ class RunConfig(Section):
     minutes: Annotated[float, Field(gt=0)] | None = None  # wall time, resumed sessions added up
     learner_steps: Positive | None = None  # updates
     env_steps: Positive | None = None  # moves played, or steps of the environments
+    evaluations: Positive | None = None  # positions or observations evaluated by the actors' networks
+    # Agents kept in snapshots/ of the run, evenly over the budget, the last one at its end: for looking back at what
+    # was learned when. Unlike checkpoints they hold weights only, and none is thrown away.
+    snapshots: Annotated[int, Field(ge=0)] = 0
     mode: Literal["async", "sync"] = "async"  # sync: lock step, bit-identical after a resume
     # auto: by the cluster's resources, and with them: actors come with nodes that join, and go with those that leave
     # (not with PPO, whose batch is a stretch of each of the actors' environments). A number, in a cluster that
@@ -65,13 +79,23 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _ends(self) -> RunConfig:
-        if self.minutes is None and self.learner_steps is None and self.env_steps is None:
-            raise ValueError("give run.minutes, run.learner_steps or run.env_steps, else the run would never end")
+        if not self.budgets():
+            names = [f"run.{name}" for name in BUDGETS]
+            raise ValueError(f"give {', '.join(names[:-1])} or {names[-1]}, else the run would never end")
         if self.mode == "sync" and self.minutes is not None:
             raise ValueError("mode sync takes run.learner_steps, not run.minutes: wall time is not reproducible")
         if self.mode == "sync" and self.learners > 1:
             raise ValueError("mode sync has one learner: leave run.learners at 1, or take run.mode=async")
         return self
+
+    def budgets(self) -> dict[str, float]:
+        """What may end the run: number of the clock (rl.runtime.metrics) → its value at the end."""
+        given = {clock: getattr(self, name) for name, clock in BUDGETS.items()}
+        return {clock: value * (60 if clock == "seconds" else 1) for clock, value in given.items() if value is not None}
+
+    def used(self, clock: Mapping[str, float]) -> float:
+        """Share of the budget that is used at this clock, in [0, 1]: of the part that will be used up first."""
+        return min(1.0, max(clock[name] / end for name, end in self.budgets().items()))
 
 
 class EvaluationConfig(Section):

@@ -65,12 +65,15 @@ class Acting:
         self.rng = np.random.default_rng(seed)
         self.observations, self.memory = world.reset(seed), net.initial_state(world.count)
         self.first = np.ones(world.count, bool)
+        # Of the latest step: parameters [B, P], values [B] and the actions in the agent's representation.
+        self.parameters = self.values = self.actions = np.empty(0, np.float32)
 
     def step(self) -> Step:
         """One step of all lanes. Raises envs.gym.WorldError when an environment fails."""
-        parameters, _, self.memory = self.net.act(self.observations, self.memory, self.first)
+        parameters, self.values, self.memory = self.net.act(self.observations, self.memory, self.first)
         spec = self.net.spec
         actions = mode_numpy(spec, parameters) if self.deterministic else sample_numpy(spec, parameters, self.rng)[0]
+        self.parameters, self.actions = parameters, actions
         step = self.world.step(actions)
         self.observations, self.first = step.observations, step.first
         return step

@@ -189,10 +189,21 @@ class GTPPlayer:
         walked, known = self.game.initial_state(), len(table.moves)
         for number, move in enumerate(moves):
             if number >= known:
-                side = SIDES[walked[TO_MOVE]]
-                table.engine.ask(f"play {side} {self._vertex[move]}", self.move_seconds)
+                self._tell(table.engine, walked, int(move))
             self.game.play(walked, int(move))
         return table.engine.ask(f"genmove {SIDES[state[TO_MOVE]]}", self.move_seconds)
+
+    def _tell(self, engine: GTPEngine, state: np.ndarray, move: int) -> None:
+        """The move in this position. Raises EngineError, but not where an engine passes by itself when it must.
+
+        Engines of Othello do (GRhino, say), and take a pass that they are told for no move.
+        """
+        try:
+            engine.ask(f"play {SIDES[state[TO_MOVE]]} {self._vertex[move]}", self.move_seconds)
+        except EngineError as error:
+            forced_pass = self._vertex[move] == "pass" and self.game.legal_mask(state).sum() == 1
+            if error.kind != "refused" or not forced_pass:
+                raise
 
 
 def cores() -> int:

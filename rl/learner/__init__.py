@@ -2,6 +2,15 @@
 
 from rl.learner.base import Learner, learning_rate, make_optimizer, mean_measures
 from rl.learner.games import GameLearner
+from rl.learner.games_ppo import GamePPOLearner
 from rl.learner.rollouts import RolloutLearner
 
-__all__ = ["GameLearner", "Learner", "RolloutLearner", "learning_rate", "make_optimizer", "mean_measures"]
+__all__ = [
+    "GameLearner",
+    "GamePPOLearner",
+    "Learner",
+    "RolloutLearner",
+    "learning_rate",
+    "make_optimizer",
+    "mean_measures",
+]

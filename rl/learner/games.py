@@ -17,7 +17,11 @@ class GameLearner(Learner[PolicyValueNet]):
 
     def __init__(self, game: Game, config: GameConfig, device: str = "auto"):
         self.auxiliary = config.net.auxiliary
-        super().__init__(lambda: build(config.net, game), config, device)
+        super().__init__(lambda: self.make(config, game), config, device)
+
+    def make(self, config: GameConfig, game: Game) -> PolicyValueNet:
+        """The network with new weights."""
+        return build(config.net, game)
 
     def update(self, batch: Batch, progress: float) -> dict[str, float]:
         """One optimiser step. ``progress`` in [0, 1] is the share of the run's budget that is used.

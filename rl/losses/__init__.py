@@ -1,6 +1,6 @@
 """Losses and what they are made of: pure functions of tensors (gae: of arrays), without state and without networks."""
 
-from rl.losses.alphazero import alphazero_loss
+from rl.losses.alphazero import alphazero_loss, masked_log_softmax
 from rl.losses.auxiliary import auxiliary_losses
 from rl.losses.gae import gae
 from rl.losses.measures import normalise_advantages
@@ -12,6 +12,7 @@ __all__ = [
     "auxiliary_losses",
     "gae",
     "impala_loss",
+    "masked_log_softmax",
     "normalise_advantages",
     "ppo_loss",
     "vtrace",

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from envs.game import ONGOING, STATUS, TO_MOVE
+from envs.game import ONGOING, STATUS
 from rl.agent import Agent, Analysis, analysis
 from rl.play.scores import Scores, TreeScores
 from rl.search import Search
@@ -103,13 +103,9 @@ class Engine:
         self.strength = LEVELS.get(level) if level is not None else None
         self.friendly = friendly
         self._random = np.random.default_rng(seed)
-        self.agent = agent
-        self._speed: tuple[int, float] | None = None  # how many leaves at once are best, and evaluations/s with them
         self._use(agent)
 
     def _use(self, agent: Agent) -> None:
-        if self.agent is not agent:
-            self._speed = None
         self.agent, self.game = agent, agent.game
         self.moves: list[int] = []
         self._states = [self.game.initial_state()]
@@ -159,6 +155,13 @@ class Engine:
         self.moves.pop()
         self._states.pop()
 
+    def go_to(self, moves: Sequence[int]) -> None:
+        """From the position of now to the one after ``moves``. Raises ValueError when one of them is illegal."""
+        while self.moves != list(moves[: len(self.moves)]):
+            self.undo()
+        for move in moves[len(self.moves) :]:
+            self.play(move)
+
     def choose(
         self,
         *,
@@ -166,17 +169,19 @@ class Engine:
         seconds: float | None = None,
         cleanup: bool = False,
         watch: Watch | None = None,
+        stop: threading.Event | None = None,
     ) -> Choice:
         """What to do now, within these limits or else the engine's own; nothing is played.
 
         ``cleanup``: play the game to its end, without resigning or passing early. ``watch`` is told while the search
-        goes on and at its end, if there is one. Raises ValueError when the game is over.
+        goes on and at its end, if there is one. ``stop`` ends it early once it is set. Raises ValueError when the game
+        is over.
         """
         if self.over:
             raise ValueError(f"the game is over after {len(self.moves)} moves; there is no move to choose")
         if self.friendly and not cleanup and self._agreed():
             return Choice(self.game.num_actions - 1, None)
-        found = self._think(simulations, seconds, watch)
+        found = self._think(simulations, seconds, watch, stop)
         action = found.action
         if self.strength is not None and self.strength.temperature > 0 and found.proven is None:
             weights = found.policy.astype(np.float64) ** (1 / self.strength.temperature)
@@ -185,35 +190,32 @@ class Engine:
             return Choice(RESIGN, found)
         return Choice(action, found)
 
-    def analyse(self, watch: Watch, stop: threading.Event) -> None:
-        """Search until ``stop`` is set. ``watch`` is told meanwhile, and once more where nothing is left to search.
+    def analyse(self, watch: Watch, stop: threading.Event, simulations: int | None = None) -> None:
+        """Search until ``stop`` is set, or by so many ``simulations`` more than were made here before.
 
-        Raises ValueError when the game is over.
+        ``watch`` is told meanwhile, and once more where nothing is left to search. Raises ValueError when the game is
+        over.
         """
         if self.over:
             raise ValueError(f"the game is over after {len(self.moves)} moves; there is nothing to analyse")
         # PUCT: its visits tell at any moment what it thinks, where sequential halving first visits all alike.
-        search = self._rooted(self._most(), "puct", unlimited=True)
+        most = self._most()
+        search = self._rooted(min(simulations or most, most), "puct", unlimited=simulations is None)
         self._run(search, stop.is_set, watch)
         if not stop.is_set():
             watch.tell(self._report(search))
-            stop.wait()
+            if simulations is None:
+                stop.wait()
 
     def ownership(self) -> np.ndarray | None:
         """Who will own each point, [H·W] float32 in [-1, 1] for the first player; None without such a head."""
-        if not self.agent.config.net.auxiliary.ownership:
-            return None
-        import torch
-
-        network = self.agent.network()
-        with torch.inference_mode():
-            _, _, extra = network.all_heads(torch.from_numpy(self.game.encode(self.state[None])))
-        mine = np.tanh(extra["ownership"][0].numpy() / 2)  # 2 · P(mine) - 1
-        return mine if self.state[TO_MOVE] == 0 else -mine
+        return self.agent.ownership(self.state)
 
     # Thinking
 
-    def _think(self, simulations: int | None, seconds: float | None, watch: Watch | None) -> Analysis:
+    def _think(
+        self, simulations: int | None, seconds: float | None, watch: Watch | None, stop: threading.Event | None
+    ) -> Analysis:
         if simulations is None and seconds is None:
             simulations, seconds = self.simulations, self.seconds
         if self.strength is not None:
@@ -231,7 +233,12 @@ class Engine:
         deadline = None if seconds is None else time.monotonic() + seconds * (1 - MARGIN)
         kind = self.agent.config.search.kind
         search = self._rooted(min(simulations, self._most()), kind, unlimited=deadline is not None)
-        self._run(search, lambda: deadline is not None and time.monotonic() >= deadline, watch)
+
+        def enough() -> bool:
+            late = deadline is not None and time.monotonic() >= deadline
+            return late or (stop is not None and stop.is_set())
+
+        self._run(search, enough, watch)
         if watch is not None:
             watch.tell(self._report(search))
         return self._peek(search)
@@ -324,21 +331,22 @@ class Engine:
 
     def _measured(self) -> tuple[int, float]:
         """How many leaves at once are best on this machine, and evaluations/s with them."""
-        if self._speed is None:
-            best, best_speed = 1, 0.0
-            for leaves in LEAVES:
-                evaluate = self._evaluator(leaves)
-                planes = np.repeat(self.game.encode(self.state[None]), leaves, 0)
-                evaluate(planes)
-                calls, started = 0, time.perf_counter()
-                while (spent := time.perf_counter() - started) < 0.03:
+        with self.agent.lock:
+            if self.agent.speed is None:
+                best, best_speed = 1, 0.0
+                for leaves in LEAVES:
+                    evaluate = self._evaluator(leaves)
+                    planes = np.repeat(self.game.encode(self.state[None]), leaves, 0)
                     evaluate(planes)
-                    calls += 1
-                speed = calls * leaves / spent
-                if speed > GAIN * best_speed:
-                    best, best_speed = leaves, speed
-            self._speed = best, best_speed
-        return self._speed
+                    calls, started = 0, time.perf_counter()
+                    while (spent := time.perf_counter() - started) < 0.03:
+                        evaluate(planes)
+                        calls += 1
+                    speed = calls * leaves / spent
+                    if speed > GAIN * best_speed:
+                        best, best_speed = leaves, speed
+                self.agent.speed = best, best_speed
+            return self.agent.speed
 
     # Ending a game
 

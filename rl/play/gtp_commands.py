@@ -110,13 +110,6 @@ class Session:
             raise WrongArguments
         return names.index(text.lower())
 
-    def _go_to(self, moves: list[int]) -> None:
-        """From the position of now to the one after ``moves``, which are legal."""
-        while self.engine.moves != moves[: len(self.engine.moves)]:
-            self.engine.undo()
-        for move in moves[len(self.engine.moves) :]:
-            self.engine.play(move)
-
     def _ended_by_passes(self) -> bool:
         return self._is_go and self.engine.over and self.engine.moves[-2:] == [self._pass] * 2
 
@@ -155,7 +148,7 @@ class Session:
                 self._give_turn(side)
                 self.engine.play(action)
         except (ValueError, Refused) as error:
-            self._go_to(before)
+            self.engine.go_to(before)
             log.info("%s", error)
             raise Refused("illegal move") from error
         self._turns.append(before)
@@ -167,7 +160,7 @@ class Session:
     def _undo(self) -> str:
         if not self._turns:
             raise Refused("cannot undo")
-        self._go_to(self._turns.pop())
+        self.engine.go_to(self._turns.pop())
         return ""
 
     # Thinking
@@ -195,7 +188,7 @@ class Session:
             if keep and name != "resign" and not (name == "pass" and idle):
                 self.engine.play(choice.action)
             else:
-                self._go_to(before)
+                self.engine.go_to(before)
         if keep and name != "resign":
             self._turns.append(before)
         return name
@@ -233,7 +226,7 @@ class Session:
             answer.line()
             self.engine.analyse(self._watch(wanted, kata, answer), answer.interrupted)
         finally:
-            self._go_to(before)
+            self.engine.go_to(before)
         return ""
 
     def _genmove_analyze(self, kata: bool, arguments: list[str], answer: Answer) -> str:

@@ -66,7 +66,7 @@ class GoSession(Session):
             self.engine.new_game(komi=komi)
         except ValueError as error:
             raise Refused(str(error)) from error
-        self._go_to(moves)
+        self.engine.go_to(moves)
         self._warmed_up()
 
     def _rules(self) -> dict[str, object]:
@@ -120,7 +120,7 @@ class GoSession(Session):
                 self._give_turn(0)
                 self.engine.play(point)
         except ValueError as error:  # the last point of a board: a stone without a liberty
-            self._go_to([])
+            self.engine.go_to([])
             raise Refused("bad vertex list") from error
         self._turns.append([])
         return " ".join(self.engine.game.action_names[point] for point in points)

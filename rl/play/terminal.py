@@ -7,79 +7,22 @@ the last move stands in brackets. Moves are typed by name. Input may come from a
 from __future__ import annotations
 
 import itertools
-import re
-from dataclasses import dataclass
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from envs.game import DRAW, FIRST_WON, STATUS, TO_MOVE, Game
+from envs.game import Game
 from rl.agent import Analysis
-from rl.play.engine import RESIGN, Choice, Engine
+from rl.play.engine import Engine
+from rl.play.marks import places
+from rl.play.session import Session
 
 STONES = {"X": ("●", "bold yellow"), "O": ("○", "bold red")}  # different without colour too
-MARK = re.compile(r"(?<!\S)[XO.](?!\S)")
 SHOWN_MOVES = 5
 BAR = 30  # characters of the value bar
 HELP = "Type a move, or: undo, hint, new (game), swap (seats), help, quit."
-
-
-@dataclass
-class Session:
-    """A person against an agent: who sits where, and whether the agent has given up. No input or output in here."""
-
-    engine: Engine
-    human_first: bool = True
-    resigned: bool = False
-
-    @property
-    def game(self) -> Game:
-        return self.engine.game
-
-    @property
-    def over(self) -> bool:
-        return self.resigned or self.engine.over
-
-    @property
-    def human_to_move(self) -> bool:
-        return bool((self.engine.state[TO_MOVE] == 0) == self.human_first)
-
-    def play(self, text: str) -> None:
-        """The person's move by its name. Raises ValueError when there is no such move or it is illegal."""
-        names = [name.lower() for name in self.game.action_names]
-        if text.lower() not in names:
-            mask = self.game.legal_mask(self.engine.state)
-            legal = ", ".join(self.game.action_names[int(a)] for a in np.flatnonzero(mask))
-            raise ValueError(f"{text!r} is neither a move nor a command; legal moves are: {legal}")
-        self.engine.play(names.index(text.lower()))
-
-    def reply(self) -> Choice:
-        """The agent moves or resigns; what it thought comes back."""
-        choice = self.engine.choose()
-        self.resigned = choice.action == RESIGN
-        if not self.resigned:
-            self.engine.play(choice.action)
-        return choice
-
-    def undo(self) -> bool:
-        """Back to the person's last choice; False when there is none to take back."""
-        engine = self.engine
-        mine = [ply for ply in range(len(engine.moves)) if self._mover(ply) == (0 if self.human_first else 1)]
-        if not mine:
-            return False
-        self.resigned = False
-        while len(engine.moves) > mine[-1]:
-            engine.undo()
-        return True
-
-    def new_game(self) -> None:
-        self.resigned = False
-        self.engine.new_game()
-
-    def _mover(self, ply: int) -> int:
-        return int(self.game.replay(self.engine.moves[:ply])[TO_MOVE])
 
 
 def board(game: Game, moves: list[int]) -> Text:
@@ -87,17 +30,15 @@ def board(game: Game, moves: list[int]) -> Text:
     rendered = game.render(game.replay(moves)).split("\n")
     before = game.render(game.replay(moves[:-1])).split("\n") if moves else rendered
     height, width = game.board_shape
-    # A line of coordinates may hold the letters X and O too; a row of the board holds ``width`` marks.
-    rows = [[m.start() for m in MARK.finditer(line)] for line in rendered]
-    rows = [places if len(places) == width else [] for places in rows]
+    rows = places(game, rendered)
     labels = list(game.action_names[: height * width]) if game.action_layout == "points" else []
     if sum(map(len, rows)) != height * width or any(len(label) != 1 for label in labels):
         labels = []
     text = Text()
     point = 0
-    for number, (line, places) in enumerate(zip(rendered, rows, strict=True)):
+    for number, (line, row) in enumerate(zip(rendered, rows, strict=True)):
         shown, styles = [*f" {line} "], ["dim"] * (len(line) + 2)
-        for place in places:
+        for place in row:
             mark = line[place]
             shown[place + 1], styles[place + 1] = STONES.get(mark, (labels[point] if labels else "·", "dim"))
             # Only a stone put on an empty point is the last move; turned stones had an owner before.
@@ -130,28 +71,29 @@ def opinion(game: Game, answer: Analysis, whose: str) -> Table:
 def play(engine: Engine, human_first: bool = True, console: Console | None = None) -> None:
     """Play in the terminal until quit, end of input or Ctrl-C."""
     console = console or Console(highlight=False)
-    session = Session(engine, human_first)
+    session = Session(engine.game, (None, engine) if human_first else (engine, None))
     console.print(f"[bold]{engine.game.title}[/] against {engine.agent.name} ({engine.limits}). {HELP}")
     try:
-        _loop(session, console)
+        _loop(session, engine, console)
     except (EOFError, KeyboardInterrupt):
         console.print()
     console.print("Goodbye.")
 
 
-def _loop(session: Session, console: Console) -> None:
-    game, engine = session.game, session.engine
+def _loop(session: Session, engine: Engine, console: Console) -> None:
+    game = session.game
     _show(session, console)
     while True:
-        if not session.over and not session.human_to_move:
+        if session.engine is not None:
             choice = session.reply()
-            does = "resigns" if session.resigned else f"plays [bold]{game.action_names[choice.action]}[/]"
-            console.print(f"\nThe agent {does}.")
+            does = "plays" if session.resigned is None else "resigns"
+            what = f" [bold]{game.action_names[choice.action]}[/]" if session.resigned is None else ""
+            console.print(f"\nThe agent {does}{what}.")
             if choice.analysis is not None:
                 console.print(opinion(game, choice.analysis, "the agent"))
             _show(session, console)
             continue
-        side = "●" if engine.state[TO_MOVE] == 0 else "○"
+        side = "●○"[session.side]
         command = console.input("new, undo or quit? " if session.over else f"Your move ({side}): ").strip()
         if not command:
             continue
@@ -160,7 +102,8 @@ def _loop(session: Session, console: Console) -> None:
             return
         if word in ("new", "swap"):
             session.new_game()
-            session.human_first ^= word == "swap"
+            if word == "swap":
+                session.seats.reverse()
             _show(session, console)
         elif word == "help":
             console.print(HELP)
@@ -172,13 +115,14 @@ def _loop(session: Session, console: Console) -> None:
         elif session.over:
             console.print("The game has ended; type new, undo or quit.")
         elif word == "hint":
+            engine.go_to(session.moves)
             answer = engine.choose(cleanup=True).analysis
             assert answer is not None, "without friendly passes there is a search behind every choice"
             console.print(f"The agent would play [bold]{game.action_names[answer.action]}[/].")
             console.print(opinion(game, answer, "you"))
         else:
             try:
-                session.play(command)
+                session.play(session.named(command))
             except ValueError as error:
                 sentence = str(error)
                 console.print(f"{sentence[:1].upper()}{sentence[1:]}.", markup=False)
@@ -187,11 +131,9 @@ def _loop(session: Session, console: Console) -> None:
 
 
 def _show(session: Session, console: Console) -> None:
-    status = session.engine.state[STATUS]
     console.print()
-    console.print(board(session.game, session.engine.moves))
-    if status == DRAW:
-        console.print("[bold]The game is a draw.[/]")
+    console.print(board(session.game, session.moves))
+    if session.winner is not None:
+        console.print("[bold]You win.[/]" if session.seats[session.winner] is None else "[bold]The agent wins.[/]")
     elif session.over:
-        won = session.resigned or (status == FIRST_WON) == session.human_first
-        console.print("[bold]You win.[/]" if won else "[bold]The agent wins.[/]")
+        console.print("[bold]The game is a draw.[/]")

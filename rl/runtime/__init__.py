@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rl.config import Config
+from rl.config import Config, ConfigError
 from rl.runtime.checkpoint import CheckpointError
 
 if TYPE_CHECKING:
@@ -59,8 +59,13 @@ def _on_ray(session: Session) -> None:
     from rl.runtime.plan import asking, plan_now
     from rl.runtime.processes import RayActors
 
-    session.progress.note("starting Ray")
+    joins = "RAY_ADDRESS" in os.environ
+    session.progress.note(f"joining the Ray cluster at {os.environ['RAY_ADDRESS']}" if joins else "starting Ray")
     with cluster():
+        if joins:
+            from rl.runtime.gauges import Gauges
+
+            session.metrics.also.append(Gauges(session.folder.address).set)
         if session.config.run.mode == "sync":
             run_lockstep(session, RayActors(session.config, plan_now(session.config)))
         else:
@@ -70,16 +75,27 @@ def _on_ray(session: Session) -> None:
 
 @contextmanager
 def cluster() -> Iterator[None]:
-    """The Ray cluster that RAY_ADDRESS names, or one of our own on this machine for as long as this lasts."""
+    """The Ray cluster that RAY_ADDRESS names, or one of our own on this machine for as long as this lasts.
+
+    Raises ConfigError where that cluster cannot be joined.
+    """
     import ray
 
     own = "RAY_ADDRESS" not in os.environ
-    ray.init(
-        include_dashboard=False if own else None,
-        object_store_memory=OBJECT_STORE_BYTES if own else None,
-        log_to_driver=False,
-        configure_logging=False,
-    )
+    try:
+        ray.init(
+            include_dashboard=False if own else None,
+            object_store_memory=OBJECT_STORE_BYTES if own else None,
+            log_to_driver=False,
+            configure_logging=False,
+        )
+    except (ray.exceptions.AuthenticationError, ConnectionError) as error:
+        if own:
+            raise
+        raise ConfigError(
+            f"cannot join the Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']}: {error}; it has to run on this "
+            "machine too (ray start), with the same token (RAY_AUTH_MODE=token)"
+        ) from error
     try:
         yield
     except ray.exceptions.RayTaskError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from rl.actors.seeds import actor_seed
+from rl.records import Weights
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
 from rl.runtime.crew import Crew
 from rl.runtime.faults import RunFailed
@@ -20,6 +22,7 @@ from rl.runtime.learners import Learners, LearnersLost, lost_each_other
 from rl.runtime.plan import Plan, grows, plan_now
 from rl.runtime.processes import PROCESS_LOST, RayActor, RayExaminer, named
 from rl.runtime.session import Session
+from rl.runtime.watch import Watch, Whereabouts
 from rl.weights import Publisher
 
 log = logging.getLogger(__name__)
@@ -61,6 +64,7 @@ class Driver:
         self.crew = Crew()
         self.restarts = 0  # processes that were replaced
         self.begun = session.clock.env_steps
+        self.watch, self.whereabouts = Watch(), Whereabouts()
         self.trained = 0  # batches that were trained on
         self.waiting = 0  # stretches that were given out and not trained on yet
         self._begin_learning(session.restored_from)
@@ -89,7 +93,7 @@ class Driver:
         process = RayActor.options(num_cpus=self.plan.actor_cpus, num_gpus=self.plan.actor_gpus).remote(
             self.config, seed, self.parts
         )
-        self.crew.add(index, process)
+        self.crew.add(index, self.whereabouts.started(index, process))
         self.calls[process.node.remote()] = Call("start", index)
         self.calls[process.use.remote(self.newest.weights)] = Call("use", index)
         self.crew.actors[index].held = self.newest.version
@@ -209,6 +213,7 @@ class Driver:
         (report, summary), games = call.aside
         self.crew.finished(call.worker)
         self.session.played(report)
+        self.watch.played(call.worker, self.whereabouts.nodes().get(call.worker, "?"), report)
         self.session.finished(summary)
         if summary["records"]:
             reply, rank = self.learners.add(games, summary.get("moves", summary["records"]))
@@ -229,21 +234,36 @@ class Driver:
             self.waiting -= self.plan.learners
         if reply["version"] > self.published.version:
             self.published.publish(Published(reply["version"], weights))
+            self.watch.trained(reply["busy"], reply["status"]["weights/publish_seconds"], reply["version"])
             self.session.learned(reply["version"], reply["measures"], reply["busy"])
 
     def take_examination(self, call: Call) -> None:
         found, weights = call.aside
         self.crew.finished("examiner")
+        self.watch.timeline.examined(found.metrics.get("eval/seconds", 0.0))
         if self.session.examined(found):
-            try:
-                self.session.keep_best(ray.get(weights))
-            except PROCESS_LOST as error:
-                log.warning("the best weights so far are lost with the learner that made them: %s", error)
+            self._keep(weights, self.session.keep_best)
+
+    def keep_snapshot(self) -> None:
+        self._keep(self.newest.weights, self.session.keep_snapshot)
+
+    def _keep(self, weights: Any, keep: Callable[[Weights], None]) -> None:
+        try:
+            found: Weights = ray.get(weights)
+        except PROCESS_LOST as error:
+            log.warning("weights that were to be kept are lost with the learner that made them: %s", error)
+        else:
+            keep(found)
 
     def status(self) -> dict[str, float]:
+        actors = self.crew.actors
+        waiting = sum(call.kind == "add" for call in self.calls.values())
+        nodes = {index: node for index, node in self.whereabouts.nodes().items() if index in actors}
+        lags = {index: self.published.version - actor.held for index, actor in actors.items() if actor.held >= 0}
         return self.learners.status | {
-            "selfplay/actors": len(self.crew),
+            "selfplay/actors": len(actors),
             "selfplay/restarts": self.restarts,
+            **self.watch.row(nodes, self.crew.lives, lags, waiting),
         }
 
     # When something dies
@@ -307,6 +327,7 @@ class Driver:
             return False
         finally:
             self.session.checkpoint_done()
+        self.watch.timeline.write(self.session.run_dir)
         return True
 
     def save_at_fault(self) -> None:

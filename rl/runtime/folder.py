@@ -21,7 +21,7 @@ from rl.weights import CHECKPOINTS
 log = logging.getLogger(__name__)
 
 SECONDS = 15.0  # between two looks at what has changed: how old the curves are that others see
-LEFT_THERE = (CHECKPOINTS, "best", "videos")  # what a resumed run does not need here
+LEFT_THERE = (CHECKPOINTS, "best", "snapshots", "videos")  # what a resumed run does not need here
 
 
 class RunFolder:

@@ -85,11 +85,19 @@ def make_trainer(config: Config, new: bool) -> Trainer:
         if new and (weights := starting_weights(config)) is not None:
             rollouts.learner.begin_with(weights)
         return rollouts
+    game = _game(config)
+    if game.ppo is not None:
+        from rl.trainers.policy_gradients import PolicyGradientTrainer
+
+        moves = PolicyGradientTrainer(game)
+        if new and (weights := starting_weights(config)) is not None:
+            moves.learner.begin_with(weights)
+        return moves
     from rl.trainers.games import GameTrainer
 
-    trainer = GameTrainer(_game(config))
+    trainer = GameTrainer(game)
     if new:
-        trainer.begin_with(starting_weights(config), starting_window(_game(config)) or ())
+        trainer.begin_with(starting_weights(config), starting_window(game) or ())
     return trainer
 
 
@@ -116,8 +124,8 @@ def make_examiner(config: Config) -> Examiner:
 
 
 def updates_a_call(config: Config) -> int:
-    """Updates between two looks at the learner; rollouts' trainers take a whole batch of unrolls at once."""
-    return config.learner.publish_every if isinstance(config, GameConfig) else 1
+    """Updates between two looks at the learner; trainers without a window take a whole batch at once."""
+    return config.learner.publish_every if isinstance(config, GameConfig) and config.ppo is None else 1
 
 
 def may_play(config: Config, handed: int, waiting: int, actors: int, trained: int, allowed: int) -> bool:
@@ -127,7 +135,8 @@ def may_play(config: Config, handed: int, waiting: int, actors: int, trained: in
     yet; ``trained``: batches that the learners have trained on; ``allowed``: updates that wait to be done.
     """
     if isinstance(config, GameConfig):
-        return allowed < BACKLOG * config.learner.publish_every
+        # PPO trains on all that waits at once, so what is played meanwhile is one batch behind at most.
+        return config.ppo is not None or allowed < BACKLOG * config.learner.publish_every
     assert isinstance(config, GymConfig), "there are two kinds"
     if isinstance(config.algorithm, PPOConfig):  # at most one batch behind
         return handed <= trained + int(config.algorithm.overlap)

@@ -121,9 +121,13 @@ def cycle(session: Session, actors: Actors, saved: Checkpoint | None) -> None:
                 log(session, trainer, weights)  # before a checkpoint, so that a resumed run lacks nothing
             if checkpointing:
                 checkpoint(session, trainer, actors, weights)
+            if session.snapshot_due():
+                session.keep_snapshot(weights)
             if session.examination_due():
                 session.examination_begun()
                 examine(session, examiner, weights)
+        if session.snapshot_due():  # the one at the end of the budget
+            session.keep_snapshot(weights)
         log(session, trainer, weights)
         checkpoint(session, trainer, actors, weights)
         if not session.stopping:

@@ -12,7 +12,7 @@ import math
 import os
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +30,8 @@ class Metric(NamedTuple):
     meaning: str
 
 
-# Shares, accuracies and scores are fractions in [0, 1]. "<opponent>" stands for the opponent's name.
+# Shares, accuracies and scores are fractions in [0, 1]. "<opponent>" stands for the opponent's name, "<node>" for a
+# machine's address, "<actor>" for an actor's number and where it is, such as "3@10.0.0.7".
 METRICS: dict[str, Metric] = {
     # The clock. Every row carries all five, counted from the beginning of the run, resumed sessions added up.
     "env_steps": Metric("steps", "moves played, or steps of the environments made, by the actors"),
@@ -70,6 +71,13 @@ METRICS: dict[str, Metric] = {
     "selfplay/proven_share": Metric("", "share of the moves whose position the search had proven"),
     "selfplay/actors": Metric("actors", "actors at work"),
     "selfplay/restarts": Metric("actors", "actors that died and were replaced, since the run began"),
+    "actors/steps_per_second/<actor>": Metric("steps/s", "moves or steps of one actor a second, waiting included"),
+    "actors/slowest_steps_per_second": Metric("steps/s", "the same of the slowest actor"),
+    "actors/lag/<actor>": Metric("updates", "newest version − version that the actor plays with"),
+    "actors/restarts/<actor>": Metric("", "how often that actor died and was replaced, in this session"),
+    "nodes/actors/<node>": Metric("actors", "actors on that node"),
+    "nodes/steps_per_second/<node>": Metric("steps/s", "moves or steps a second of all actors on that node"),
+    "nodes/evaluations_per_second/<node>": Metric("positions/s", "positions evaluated a second on that node"),
     "learner/clip_fraction": Metric("", "share of the steps whose probability ratio was clipped"),
     "learner/explained_variance": Metric("", "1 − variance of what the value missed / variance of the returns"),
     "learner/rho_mean": Metric("", "IMPALA: mean importance ratio of the learner's policy to the actor's"),
@@ -79,6 +87,7 @@ METRICS: dict[str, Metric] = {
     "rollout/return": Metric("", "mean sum of rewards of the episodes finished"),
     "rollout/length": Metric("steps", "mean length of the episodes finished"),
     "experience/queue": Metric("stretches", "stretches that wait for the learner"),
+    "experience/waiting": Metric("stretches", "stretches of play on their way into the learner"),
     "experience/rows": Metric("rows", "rows in the replay window"),
     "experience/rows_total": Metric("rows", "rows ever generated"),
     "experience/window": Metric("rows", "rows that the window may hold now"),
@@ -107,15 +116,28 @@ METRICS: dict[str, Metric] = {
 }
 
 
+# "eval/score" → "eval/score/<opponent>": the metrics that one of several has
+TEMPLATES = {name.split("/<")[0]: name for name in METRICS if "<" in name}
+
+
+def declared(name: str) -> tuple[str, str]:
+    """(Key in METRICS, whose it is) of a metric's name: ("eval/score/<opponent>", "mcts:400"), ("games", "").
+
+    Raises ValueError when there is none.
+    """
+    if name in METRICS and "<" not in name:
+        return name, ""
+    group, _, rest = name.partition("/")
+    kind, _, of = rest.partition("/")
+    template = TEMPLATES.get(f"{group}/{kind}")
+    if template is None or not of or name in METRICS:
+        raise ValueError(f"metric {name!r} is not declared in rl/runtime/metrics.py; add it to METRICS with its unit")
+    return template, of
+
+
 def metric(name: str) -> Metric:
     """The declaration of a metric's name. Raises ValueError when there is none."""
-    found = METRICS.get(name)
-    if found is None or "<" in name:
-        parts = name.split("/", 2)
-        found = METRICS.get(f"{parts[0]}/{parts[1]}/<opponent>") if len(parts) == 3 and parts[2] else None
-    if found is None:
-        raise ValueError(f"metric {name!r} is not declared in rl/runtime/metrics.py; add it to METRICS with its unit")
-    return found
+    return METRICS[declared(name)[0]]
 
 
 class MetricsLog:
@@ -130,6 +152,7 @@ class MetricsLog:
         self.run_dir.mkdir(parents=True, exist_ok=True)
         self._path = self.run_dir / FILE
         _drop_half_line(self._path)
+        self.also: list[Callable[[Mapping[str, float | None]], object]] = []  # others that get each row
         self.wandb_run_id: str | None = None
         self._wandb: WandbRun | None = None
         if config.wandb.enabled:
@@ -153,6 +176,8 @@ class MetricsLog:
         # checkpoint), and a handle to the old one would write rows that nobody sees.
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(finite, allow_nan=False) + "\n")
+        for take in self.also:
+            take(finite)
         if self._wandb is not None:
             self._wandb.log({name: value for name, value in finite.items() if value is not None})
 

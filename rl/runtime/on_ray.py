@@ -55,11 +55,15 @@ def run_async(session: Session) -> None:
                             drive.take_training(call)
                         case "examine":
                             drive.take_examination(call)
+                if session.snapshot_due():
+                    drive.keep_snapshot()
                 if session.log_due():
                     session.log(drive.status())
                 if session.checkpoint_due():
                     session.log(drive.status())  # so that a resumed run lacks nothing
                     drive.save()
+            if session.snapshot_due():  # the one at the end of the budget, which ends the loop above
+                drive.keep_snapshot()
             session.log(drive.status())
             saved = drive.save()  # else the learner died just now, and what it has lost is trained anew
         if not session.stopping:

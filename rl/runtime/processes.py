@@ -42,13 +42,13 @@ class ActorProcess:
             raise self._fault
         return self._worker
 
+    def node(self) -> str:
+        """Ray's id of the machine that this process is on."""
+        return str(ray.get_runtime_context().get_node_id())
+
     def use(self, weights: Weights) -> int:
         self.worker.use(weights)
         return weights.version
-
-    def node(self) -> str:
-        """The id of the node that it is on."""
-        return ray.get_runtime_context().get_node_id()
 
     @ray.method(num_returns=2)
     def play(

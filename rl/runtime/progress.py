@@ -24,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rl.config import Config, GameConfig
+from rl.config.sections import BUDGETS
 from rl.storage import is_url
 
 LINE_SECONDS = 10.0  # between two plain lines
@@ -38,7 +39,7 @@ class Progress:
         self.console = console or Console(stderr=True)
         self.live: Live | None = None
         self._row: dict[str, float] = {}
-        self._first: dict[str, float] | None = None  # seconds, learner_steps and env_steps where this session began
+        self._first: dict[str, float] | None = None  # the clock where this session began
         self._at = time.monotonic()  # of the newest row
         self._line_at = -float("inf")
         self._unsaid = False  # the newest row was not printed as a line yet
@@ -84,7 +85,7 @@ class Progress:
         self._row |= row
         self._at = time.monotonic()
         if self._first is None:
-            self._first = {name: self._get(name) for name in ("seconds", "learner_steps", "env_steps")}
+            self._first = {name: self._get(name) for name in BUDGETS.values()}
         self._say_notes()
         if self.live is None:
             self._unsaid = True
@@ -125,29 +126,23 @@ class Progress:
             return self._get("seconds")
         return self._get("seconds") + time.monotonic() - self._at
 
+    def _clock(self) -> dict[str, float]:
+        return {name: self._get(name) for name in BUDGETS.values()} | {"seconds": self.elapsed()}
+
     def used(self) -> float:
         """Share of the budget used, in [0, 1]: of the part that will be used up first."""
-        run = self.config.run
-        shares = [0.0]
-        if run.minutes:
-            shares.append(self.elapsed() / (60 * run.minutes))
-        if run.learner_steps:
-            shares.append(self._get("learner_steps") / run.learner_steps)
-        if run.env_steps:
-            shares.append(self._get("env_steps") / run.env_steps)
-        return min(1.0, max(shares))
+        return self.config.run.used(self._clock())
 
     def left(self) -> float | None:
         """Seconds until the budget is used up; None while the pace is unknown."""
-        run, guesses = self.config.run, []
-        if run.minutes:
-            guesses.append(max(0.0, 60 * run.minutes - self.elapsed()))
-        for name, budget in (("learner_steps", run.learner_steps), ("env_steps", run.env_steps)):
-            if budget and self._first is not None:
-                seconds = self._get("seconds") - self._first["seconds"]
-                steps = self._get(name) - self._first[name]
+        now, guesses = self._clock(), []
+        for name, end in self.config.run.budgets().items():
+            if name == "seconds":
+                guesses.append(max(0.0, end - now[name]))
+            elif self._first is not None:
+                seconds, steps = self._get("seconds") - self._first["seconds"], now[name] - self._first[name]
                 if steps > 0:
-                    guesses.append(max(0.0, (budget - self._get(name)) * seconds / steps))
+                    guesses.append(max(0.0, (end - now[name]) * seconds / steps))
         return min(guesses) if guesses else None
 
     def line(self) -> str:
@@ -178,7 +173,9 @@ class Progress:
         if has("rollout/return"):
             figures.append(("rollouts", "return", f"{get('rollout/return'):,.1f}"))
         games = self.config if isinstance(self.config, GameConfig) else None
-        rows, needed = get("experience/rows_total"), games.experience.min_rows if games else 0
+        rows, needed = get("experience/rows_total"), 0
+        if games:
+            needed = games.experience.min_rows if games.ppo is None else games.ppo.rows
         if get("learner_steps") == 0 and rows < needed:
             figures.append(("learner", "waits for rows", f"{rows:,.0f} of {needed:,}"))
         else:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+SNAPSHOTS = "snapshots"  # folder with the agents that run.snapshots keeps, by learner step
 BEST = "best"  # folder with the agent of the best evaluation so far, of runs that are evaluated by episodes
 LOG_SECONDS = (0.5, 5.0)  # between two rows of metrics: at first, so that a short run has curves too, and at last
 LOG_SHARE = 0.02  # of the time so far, in between
@@ -69,6 +70,7 @@ class Session:
             self.clock = Clock(**self.restored.state["clock"])
             told = trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
             self.clock.seconds = max(self.clock.seconds, told)  # the curves never go back in time
+            self._forget_snapshots()
         self.run_dir.mkdir(parents=True, exist_ok=True)
         (self.run_dir / "config.yaml").write_text(config.to_yaml())
         self.folder.send()
@@ -79,6 +81,7 @@ class Session:
         self.progress = Progress(config)
         self._before = self.clock.seconds  # of earlier sessions
         self._checkpointed = self._examined = self._logged = time.monotonic()
+        self._snapshots = 0  # parts of the budget after which one was kept
         self._started = math.inf  # nothing is charged before the driver says that everything is in place
         self.stopping = False  # asked to end by Ctrl-C or SIGTERM
         self.over = False  # by evaluation.stop_at or evaluation.patience
@@ -140,6 +143,7 @@ class Session:
             return
         self._started = time.monotonic()
         self._checkpointed = self._examined = self._logged = self._started
+        self._snapshots = math.floor(self.used() * self.config.run.snapshots)
 
     def tick(self) -> Clock:
         """The clock, brought up to now."""
@@ -150,11 +154,7 @@ class Session:
         """Share of the budget that is used, in [0, 1]; at 1 the run is over."""
         if self.over:
             return 1.0
-        clock, run = self.tick(), self.config.run
-        by_clock = clock.seconds / (60 * run.minutes) if run.minutes else 0.0
-        by_updates = clock.learner_steps / run.learner_steps if run.learner_steps else 0.0
-        by_steps = clock.env_steps / run.env_steps if run.env_steps else 0.0
-        return min(1.0, max(by_clock, by_updates, by_steps))
+        return self.config.run.used(asdict(self.tick()))
 
     def played(self, report: Report) -> None:
         """Count one actor's stretch of play. (Its games may have been taken out by then: see ``Stretch``.)"""
@@ -222,6 +222,23 @@ class Session:
     def checkpoint_done(self) -> None:
         self._checkpointed = time.monotonic()
 
+    def snapshot_due(self) -> bool:
+        """Whether another of the ``run.snapshots`` parts of the budget is used up."""
+        return math.floor(self.used() * self.config.run.snapshots) > self._snapshots
+
+    def keep_snapshot(self, weights: Weights) -> None:
+        """Keep these weights as an agent of its own, whose info is the clock."""
+        self._snapshots = math.floor(self.used() * self.config.run.snapshots)
+        folder = self.run_dir / SNAPSHOTS
+        folder.mkdir(exist_ok=True)
+        save_agent(folder / f"{weights.version:08d}.safetensors", weights, self.config, asdict(self.tick()))
+
+    def _forget_snapshots(self) -> None:
+        """Remove those beyond the counters, whose updates will be done again."""
+        for path in sorted((self.run_dir / SNAPSHOTS).glob("*.safetensors")):
+            if int(path.stem) > self.clock.learner_steps:
+                path.unlink()
+
     def examination_due(self) -> bool:
         return time.monotonic() - self._examined >= 60 * self.config.evaluation.minutes
 
@@ -288,6 +305,7 @@ class Session:
         self.clock.seconds = seconds
         self._stretch, self._busy = Stretch(), 0.0
         trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
+        self._forget_snapshots()
         self._recall()
 
 

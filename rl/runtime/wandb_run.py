@@ -34,6 +34,8 @@ AXES = {"learner": "learner_steps", "eval": "learner_steps", "text": "learner_st
     "video": "learner_steps",
     "selfplay": "seconds",
     "experience": "seconds",
+    "actors": "seconds",
+    "nodes": "seconds",
 }
 
 

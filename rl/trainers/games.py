@@ -77,8 +77,7 @@ class GameTrainer:
         """Share of the run's budget that is used now, by steps or by ``progress`` of the clock."""
         limit = self.config.run.learner_steps
         by_steps = self.learner.step / limit if limit else 0.0
-        run = self.config.run
-        by_others = progress if run.minutes is not None or run.env_steps is not None else 0.0
+        by_others = progress if self.config.run.budgets().keys() - {"learner_steps"} else 0.0
         return max(by_steps, by_others)
 
     def status(self) -> dict[str, float]:

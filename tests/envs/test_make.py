@@ -94,7 +94,7 @@ def test_files_of_one_name_stay_apart(tmp_path: Path) -> None:
         ("no_such_module:game", "'no_such_module' cannot be imported: No module named 'no_such_module'"),
         (f"{CONNECT_THREE}:connect_five", "connect_three.py defines no 'connect_five'"),
         (f"{CONNECT_THREE}:ROWS", "ROWS gave a int, not an envs.game.Game"),
-        ("platform:system", "system gave a str, not an envs.game.Game"),
+        ("platform:system", "system is not called, for it is not declared to make a game: write `def system(...)"),
     ],
 )
 def test_mistakes_are_named(env_id: str, sentence: str) -> None:

@@ -34,7 +34,7 @@ def played(game: Game | str, moves: list[int], **options: Any) -> Any:
 # PettingZoo's test advises against the dictionaries that its own board games give, and excuses those games by name. The
 # mask of an ended game is all 0, as in its chess, and the test has no excuse for that.
 @pytest.mark.filterwarnings("ignore:Action mask numpy array is all zeros")
-@pytest.mark.parametrize("game", [*EVERY_GAME, *UNUSUAL], ids=str)
+@pytest.mark.parametrize("game", [*EVERY_GAME, *UNUSUAL], ids=lambda game: getattr(game, "env_id", game))
 def test_api(game: Game | str, monkeypatch: pytest.MonkeyPatch) -> None:
     env = aec_env(game)
     module = sys.modules[api_test.__module__]

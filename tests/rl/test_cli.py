@@ -3,8 +3,11 @@
 import errno
 import json
 import shlex
+import signal
+import socket
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -421,3 +424,46 @@ def test_a_process_plays_until_its_input_ends(toe: str) -> None:
     done = process("play", toe, "--simulations", "2", given="4\n9\n")
     assert done.returncode == 0 and done.stderr == ""
     assert "'9' is neither a move nor a command" in done.stdout and done.stdout.rstrip().endswith("Goodbye.")
+
+
+def test_a_page_that_cannot_be_served(toe: str, counting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused(fuseki("play", toe, "--web", "--gtp"), "--gtp and --web")
+    refused(fuseki("play", toe, "--port", 8000), "--port is for the page of --web")
+    refused(fuseki("play", toe, "--with", counting), "--with is for the page of --web")
+    refused(fuseki("play", toe, "--web", "--episodes", 3), "--episodes is for the terminal")
+    refused(fuseki("play", toe, "--web", "--sampled"), "--sampled is for Gymnasium environments")
+    refused(fuseki("play", counting, "--web", "--level", 3), "--level is for board games")
+    refused(fuseki("play", toe, "--web", "--with", "nobody"), "no agent 'nobody'")
+    refused(fuseki("play", toe, "--web", "--seconds", 0), "seconds must be above 0")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        refused(fuseki("play", toe, "--web", "--port", port), f"cannot serve at 127.0.0.1:{port}")
+    refused(fuseki("play", toe, "--web", "--host", "203.0.113.1"), "cannot serve at 203.0.113.1")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    refused(fuseki("play", toe, "--web"), "pip install 'fuseki[web]'")
+
+
+def test_a_process_serves_the_page_until_ctrl_c(toe: str) -> None:
+    command = [
+        str(Path(sys.executable).parent / "fuseki"),
+        "play",
+        toe,
+        "--web",
+        "--port",
+        "0",
+        "--with",
+        "tic_tac_toe",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None and running.stderr is not None
+        line = running.stdout.readline()
+        url = line.split()[1]
+        told = json.load(urllib.request.urlopen(f"{url}api/agents", timeout=60))
+        assert [agent["name"] for agent in told["agents"][:2]] == [toe, "tic_tac_toe"]
+        assert told["start"]["seats"] == [{"level": 10}, {"agent": toe, "level": 10}]
+        running.send_signal(signal.SIGINT)
+        assert running.stdout.read() == ""
+        assert running.stderr.read() == ""
+        assert running.wait(60) == 0

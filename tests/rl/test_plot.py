@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.lines import Line2D
 
-from rl.plot import COLOURS, axis, choose_panels, plot_runs, read_runs, short_number, smooth
+from rl.curves import axis, choose_panels, read_runs, short_number, smooth
+from rl.plot import COLOURS, plot_runs
 
 
 def write_run(folder: Path, rows: int = 60, every: float = 10.0, opponents: tuple[str, ...] = ("random",)) -> Path:

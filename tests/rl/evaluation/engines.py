@@ -45,7 +45,7 @@ def main(way: str, record: str | None) -> None:
             taken = []
         elif command == "play":
             taken.append(words[1].upper())
-            if way == "refuses moves":
+            if way == "refuses moves" or (way == "passes by itself" and words[1] == "pass"):
                 answer = "? illegal move"
         elif command == "genmove":
             free = [f"{c}{r}" for r in range(size, 0, -1) for c in LETTERS[:size] if f"{c}{r}" not in taken]

@@ -157,6 +157,25 @@ def test_only_missing_moves_are_played_and_undone_ones_start_again(five: Game, t
     player.close()
 
 
+PASSING = "d3 c3 f5 d2 d1 e1 b3 c1 pass"  # of Othello: black has no move at the end
+
+
+def test_a_pass_that_must_be_may_be_refused(five: Game, tmp_path: Path) -> None:
+    othello, record = envs.make("othello"), tmp_path / "asked"
+    moves = [othello.action_names.index(name) for name in PASSING.split()]
+    player = GTPPlayer(othello, command("passes by itself", record), "engine")
+    [answer] = player.actions(othello.replay(moves)[None], [moves])
+    player.close()
+    # It was asked all the same; this one knows no rules, so that its move may well be illegal.
+    assert record.read_text().splitlines()[-2].split()[2:] == ["black", "pass"]
+    assert not isinstance(answer, Forfeit) or answer.kind == "illegal move"
+
+    player = GTPPlayer(five, command("passes by itself"), "engine")
+    [answer] = player.actions(five.replay([0, 25])[None], [[0, 25]])
+    player.close()
+    assert isinstance(answer, Forfeit) and answer.kind == "refused", "nobody must pass in Go"
+
+
 def test_each_process_goes_on_with_its_own_game(five: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gtp_player, "cores", lambda: 2)
     record = tmp_path / "asked"

@@ -133,7 +133,7 @@ def test_an_end_that_proves_nothing_counts_with_its_exact_value(go5: Agent) -> N
 def test_a_new_tree_knows_nothing_of_the_old_one(leaves: int, komi: float, go5: Agent) -> None:
     """Its nodes lie where the old tree's were. The second search has few positions in which the game goes on."""
     engine = Engine(go5.on(max_moves=4, komi=komi), simulations=48 if leaves == 1 else 96)
-    engine._speed = leaves, 1000.0
+    engine.agent.speed = leaves, 1000.0
     first = watched(engine).analysis
     unseen = np.flatnonzero((first.visits == 0) & (first.prior > 0))[:2]
     for action in unseen if len(unseen) == 2 else (0, 1):

@@ -11,7 +11,7 @@ import envs
 from envs.game import Game
 from rl.agent import Analysis
 from rl.play.engine import Engine
-from rl.play.terminal import Session, board, opinion, play
+from rl.play.terminal import board, opinion, play
 
 
 class Scripted:
@@ -105,19 +105,6 @@ def test_hint_tells_without_playing(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = run("connect_four", "3\nhint\nquit\n", monkeypatch)
     assert "The agent would play 0" in shown
     assert shown.count("●") == 2 + 3, "two boards with one stone each and three prompts"
-
-
-def test_undo_takes_back_the_reply_and_the_move() -> None:
-    session = Session(engine("tic_tac_toe"))
-    session.play("4")
-    session.reply()
-    session.play("8")
-    assert session.undo() and session.engine.moves == [4, 0]
-    assert session.undo() and session.engine.moves == []
-    assert not session.undo()
-    second = Session(engine("tic_tac_toe"), human_first=False)
-    second.reply()
-    assert not second.undo() and second.engine.moves == [0]
 
 
 def test_the_board_shows_stones_labels_and_the_last_move() -> None:

@@ -24,7 +24,7 @@ from typer.testing import CliRunner
 
 import rl
 from rl.cli import app
-from rl.plot import read_runs
+from rl.curves import read_runs
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
 from rl.weights import load_agent, resolve
 from tests.rl.runtime.runs import start, write_config

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -40,7 +41,7 @@ def row(learner_steps: int = 0, **more: float) -> dict[str, float]:
 def test_every_name_of_the_catalogue_has_a_meaning_and_only_those_can_be_looked_up() -> None:
     for name, declared in METRICS.items():
         assert declared.meaning, name
-        assert metric(name.replace("<opponent>", "mcts:100")) == declared
+        assert metric(re.sub("<.*>", "mcts:100", name)) == declared
     for name in ("eval/score/", "eval/score", "eval/score/<x", "loss", "learner/losss", "a/b/c"):
         if name == "eval/score/<x":
             assert metric(name).meaning == METRICS["eval/score/<opponent>"].meaning  # an opponent's name is free

@@ -1,0 +1,106 @@
+"""Who does how much on a cluster: each actor's and each node's part, for metrics and all that shows them.
+
+Reads: the reports of stretches of play that the driver gets anyway, and once from each actor where it is. Writes: rows
+of metrics, ``.../<actor>`` and ``.../<node>``. An actor is named "3@10.0.0.7", a node by its address alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import ray
+
+from rl.runtime.timeline import Timeline
+
+if TYPE_CHECKING:
+    from rl.records import RolloutReport, SelfPlayReport
+
+SECONDS = 10.0  # that a figure covers: several stretches of play
+NAMED_ACTORS = 100  # with more, W&B would draw nothing else; the nodes stay, and the slowest actor
+
+
+class Watch:
+    """The driver's book of who does how much. Cheap: a few additions for each stretch of play."""
+
+    def __init__(self) -> None:
+        self._steps: dict[int, int] = defaultdict(int)
+        self._evaluations: dict[int, int] = defaultdict(int)
+        self._since = time.monotonic()
+        self._busy = 0.0
+        self.timeline = Timeline()
+
+    def played(self, index: int, node: str, report: SelfPlayReport | RolloutReport) -> None:
+        self._steps[index] += report.env_steps
+        self._evaluations[index] += report.evaluations
+        self.timeline.played(f"actor {index}@{node}", report)
+
+    def trained(self, busy: float, publishing: float, steps: int) -> None:
+        """``busy``: seconds that the learner has spent in updates since it was started."""
+        self.timeline.trained(busy - self._busy if busy >= self._busy else busy, publishing, steps)
+        self._busy = busy
+
+    def row(
+        self, nodes: Mapping[int, str], restarts: Mapping[int, int], lags: Mapping[int, int], waiting: int
+    ) -> dict[str, float]:
+        """What happened since the last row, every SECONDS; nothing in between.
+
+        ``nodes``: where each actor is; ``restarts``: how often each was replaced; ``lags``: newest version − the one
+        that it plays with, of those that have one; ``waiting``: stretches on their way into the learner.
+        """
+        now = time.monotonic()
+        elapsed = now - self._since
+        if elapsed < SECONDS:
+            return {}
+        rates = {index: self._steps[index] / elapsed for index in sorted(nodes)}
+        row: dict[str, float] = {"experience/waiting": waiting}
+        if rates:
+            row["actors/slowest_steps_per_second"] = min(rates.values())
+        for node in sorted(set(nodes.values())):
+            here = [index for index in rates if nodes[index] == node]
+            row[f"nodes/actors/{node}"] = len(here)
+            row[f"nodes/steps_per_second/{node}"] = sum(rates[index] for index in here)
+            row[f"nodes/evaluations_per_second/{node}"] = sum(self._evaluations[index] for index in here) / elapsed
+        if len(rates) <= NAMED_ACTORS:
+            for index, rate in rates.items():
+                name = f"{index}@{nodes[index]}"
+                row[f"actors/steps_per_second/{name}"] = rate
+                row[f"actors/restarts/{name}"] = restarts.get(index, 0)
+                if index in lags:
+                    row[f"actors/lag/{name}"] = lags[index]
+        self._steps.clear()
+        self._evaluations.clear()
+        self._since = now
+        return row
+
+
+class Whereabouts:
+    """Which machine each actor is on, as the actors themselves say when they have started."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[int, str] = {}
+        self._asked: dict[Any, int] = {}  # reference to an actor's answer → its index
+        self.lives: Counter[int] = Counter()
+
+    def started(self, index: int, actor: Any) -> Any:
+        """Actor ``index`` has a new process; returns it."""
+        self._asked = {asked: i for asked, i in self._asked.items() if i != index}
+        self._nodes.pop(index, None)
+        self._asked[actor.node.remote()] = index
+        self.lives[index] += 1
+        return actor
+
+    def nodes(self) -> dict[int, str]:
+        """Actor → address of its machine, of those that have said it."""
+        if self._asked:
+            ready, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
+            addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()} if ready else {}
+            for reference in ready:
+                index = self._asked.pop(reference)
+                try:
+                    self._nodes[index] = addresses[ray.get(reference)]
+                except (ray.exceptions.RayError, KeyError):
+                    continue  # it or its machine died, which the driver finds out by itself; another will be asked
+        return self._nodes

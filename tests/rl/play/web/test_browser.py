@@ -1,0 +1,209 @@
+"""The page in a real browser: Chromium without a screen, driven by playwright.
+
+apt-get install chromium
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import envs
+import rl
+from envs.game import ONGOING, STATUS
+from rl.play.web.requests import Seat, Start
+from rl.play.web.server import Desk
+from rl.play.web.table import Limits
+from tests.rl.play.web.web_for_tests import agent, gym_agent, served
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = [
+    "--no-sandbox",  # CI's machines are root's
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+SECONDS = 30.0  # for the page to get somewhere
+PHONE = {"width": 390, "height": 844}
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as driver:
+        launched = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture
+def faults() -> Iterator[list[str]]:
+    """What the page's console complains of; there must be nothing."""
+    found: list[str] = []
+    yield found
+    assert not found
+
+
+def visit(browser: Any, url: str, faults: list[str], **context: Any) -> Any:
+    page = browser.new_context(viewport=context.pop("viewport", {"width": 1280, "height": 860}), **context).new_page()
+    page.set_default_timeout(1000 * SECONDS)
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.goto(url)
+    wait(page, "document.querySelector('#loading').hidden")
+    return page
+
+
+def wait(page: Any, expression: str) -> Any:
+    """The value of a JavaScript expression, once it is true. Playwright's own waiting is eval; the page forbids it."""
+    deadline = time.monotonic() + SECONDS
+    while not (value := page.evaluate(expression)):
+        assert time.monotonic() < deadline, f"never came true: {expression}"
+        page.wait_for_timeout(30)
+    return value
+
+
+def cell(page: Any, row: int, column: int) -> Any:
+    return page.locator(f"[role=row]:nth-child({row + 1}) > .cell:nth-child({column + 1})")
+
+
+def wait_for_status(page: Any, *words: str) -> str:
+    """The line above the panel, once one of these words stands in it."""
+    text = "document.querySelector('#status').textContent"
+    found = wait(page, f"{json.dumps(words)}.some((word) => {text}.includes(word)) && {text}")
+    assert isinstance(found, str)
+    return found
+
+
+def table(desk: Desk, number: int = 0) -> Any:
+    return list(desk.rooms._rooms.values())[number]
+
+
+def test_a_whole_game_by_clicks_and_then_back(browser: Any, faults: list[str]) -> None:
+    with served(agent("tic_tac_toe"), limits=Limits(simulations=20)) as (url, desk):
+        page = visit(browser, url, faults)
+        played = 0
+        while "Your move" in wait_for_status(page, "Your move", "wins", "draw"):
+            page.locator('.cell[aria-disabled="false"]').first.click()
+            played = wait(page, f"(n => n > {played} && n)(document.querySelectorAll('#moves button').length)")
+        session = table(desk).session
+        assert session.game.replay(session.moves)[STATUS] != ONGOING
+        assert page.text_content("#announce").endswith(page.text_content("#status"))
+        assert page.locator("#moves button").count() == len(session.moves)
+        assert page.locator('.cell[aria-label*="empty"]').count() == 9 - len(session.moves)
+        page.click("#first")
+        wait_for_status(page, "Before the first move")
+        assert page.locator('.cell[aria-label*="empty"]').count() == 9
+        page.click("#last")
+        wait_for_status(page, "wins", "draw")
+        page.click("#undo")
+        wait_for_status(page, "Your move")
+        page.reload()
+        wait_for_status(page, "Your move")
+        assert page.locator("#moves button").count() == len(table(desk).session.moves), "a reload goes on"
+
+
+def test_a_game_by_keys_alone(browser: Any, faults: list[str]) -> None:
+    with served(agent("connect_four"), start=Start(agent="connect_four", seats=[Seat(), Seat()], explain=False)) as (
+        url,
+        desk,
+    ):
+        page = visit(browser, url, faults)
+        page.evaluate("document.activeElement.blur()")
+        for _ in range(30):
+            page.keyboard.press("Tab")
+            if page.evaluate("document.activeElement.getAttribute('role')") == "gridcell":
+                break
+        assert page.evaluate("document.activeElement.ariaLabel") == "column 3, row 4, empty"
+        assert page.locator('.cell[tabindex="0"]').count() == 1, "Tab stops at the board once"
+        keys = ["Enter", "ArrowRight", "Enter", "ArrowLeft", "Enter", "u", "Enter"]
+        for key, moves in zip(keys, [1, 1, 2, 2, 3, 2, 3], strict=True):
+            page.keyboard.press(key)
+            wait(page, f"document.querySelectorAll('#moves button').length === {moves}")
+        assert table(desk).session.moves == [3, 4, 3]
+        assert page.evaluate("document.activeElement.getAttribute('role')") == "gridcell", "the focus stays"
+        assert page.text_content("#announce") == "Yellow plays 3. Red to move."
+        page.keyboard.press(",")
+        wait_for_status(page, "After move 2 of 3")
+        page.keyboard.press("n")
+        assert page.locator("#new-dialog").is_visible()
+        page.keyboard.press("Escape")
+        assert page.evaluate("document.activeElement.getAttribute('role')") == "gridcell", "and comes back"
+
+
+def test_what_the_agent_sees_of_go(browser: Any, faults: list[str]) -> None:
+    ours = agent("go5", auxiliary={"ownership": 1.0})
+    with served(ours, start=Start(agent="go5", seats=[Seat(), Seat()], simulations=40)) as (url, _):
+        page = visit(browser, url, faults, color_scheme="dark", viewport=PHONE)
+        assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+        cell(page, 2, 2).click()
+        wait(page, "document.querySelectorAll('#candidates tbody tr:not(.blank)').length > 1")
+        wait(page, "document.querySelectorAll('.heat circle').length > 1")
+        assert "policy" in page.locator('.cell[aria-label*="policy"]').first.get_attribute("aria-label")
+        page.locator("#candidates button").first.focus()
+        assert page.locator(".pv > g").count() >= 1, "the line that it expects, on the board"
+        page.check('input[value="ownership"]')
+        wait(page, "document.querySelectorAll('.own-first, .own-second').length")
+        assert page.evaluate("document.documentElement.scrollWidth") == PHONE["width"], "nothing is cut off"
+        page.click("#theme")
+        page.reload()
+        page.wait_for_selector("[role=grid]")
+        assert page.evaluate("document.documentElement.dataset.theme") == "light", "the choice is kept"
+        page.set_input_files(
+            "#file", {"name": "a.sgf", "mimeType": "text/plain", "buffer": b"(;GM[1]SZ[7];B[dd];W[cc])"}
+        )
+        wait(page, "document.querySelectorAll('.cell').length === 49")
+        page.set_input_files("#file", {"name": "b.sgf", "mimeType": "text/plain", "buffer": b"no game"})
+        wait(page, "document.querySelector('#toast').textContent.includes('no readable SGF')")
+        faults[:] = [text for text in faults if "422" not in text]  # which the console tells of that
+
+
+def test_episodes_are_watched(browser: Any, faults: list[str]) -> None:
+    pytest.importorskip("pygame")
+    with served(gym_agent("CartPole-v1")) as (url, _):
+        page = visit(browser, url, faults)
+        page.select_option("#show-speed", "10")
+        wait(page, "document.querySelectorAll('#show-list li:not(.muted)').length > 0")
+        assert page.evaluate("[screen.width, document.querySelector('canvas').width][1]") == 600
+        colours = "c => new Set(c.getContext('2d').getImageData(0, 0, 600, 400).data).size"
+        assert page.eval_on_selector("canvas", colours) > 2, "something is drawn"
+        page.click("#show-pause")
+        wait(page, "document.querySelector('#show-pause').textContent === 'Play'")
+        page.click("#show-step")
+
+
+@pytest.mark.slow
+def test_four_browsers_at_once_play_four_games(browser: Any, faults: list[str]) -> None:
+    """The shipped Connect Four: every page sees its own game, answered by the one agent that they share."""
+    with served(
+        rl.load("connect_four", "cpu"), limits=Limits(simulations=64), start=Start(agent="connect_four", simulations=50)
+    ) as (url, desk):
+        pages = [visit(browser, url, faults) for _ in range(4)]
+        columns = [1, 3, 5, 0]
+        for turn in range(40):
+            waiting = [p for p in pages if "Your move" in wait_for_status(p, "Your move", "wins", "draw")]
+            if not waiting:
+                break
+            for page in waiting:
+                before = page.locator("#moves button").count()
+                free = page.locator('.cell[aria-disabled="false"]')
+                free.nth((columns[pages.index(page)] + turn) % free.count()).click()
+                wait(page, f"document.querySelectorAll('#moves button').length > {before}")
+        games = [room.session for room in desk.rooms._rooms.values()]
+        assert len(games) == 4 and all(game.over for game in games)
+        for page in pages:
+            session = desk.rooms.get(page.evaluate("location.hash.slice(1)")).session  # type: ignore[attr-defined]
+            names = [b.strip() for b in page.locator("#moves button").all_text_contents()]
+            assert names == [str(a) for a in session.moves]
+            assert envs.make("connect_four").replay(session.moves)[STATUS] != ONGOING
+        assert len({tuple(game.moves) for game in games}) > 1

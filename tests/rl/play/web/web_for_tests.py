@@ -1,0 +1,95 @@
+"""Small agents behind a page's server, in this process and without a browser."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import uvicorn
+from fastapi.testclient import TestClient
+from starlette.testclient import WebSocketTestSession
+
+import envs
+from rl import nets
+from rl.agent import Agent
+from rl.gym_agent import GymAgent
+from rl.play.web.rooms import Rooms
+from rl.play.web.server import PORT, Desk, bind, create_app
+from rl.records import Weights
+from tests.rl.agents_for_tests import random_weights, rollout_config, small_config
+
+RESNET = {"encoder": {"kind": "resnet", "channels": 8, "blocks": 2}, "policy_channels": 4, "value_channels": 4}
+HERE = f"http://localhost:{PORT}"
+MESSAGES = 400  # at most, until what is waited for
+
+
+def agent(env_id: str, name: str = "", **net: Any) -> Agent:
+    """With random weights; resnets play on any board."""
+    config = small_config(env_id, **({"net": RESNET | net} if net or env_id.startswith(("go", "hex")) else {}))
+    torch.manual_seed(3)
+    module = nets.build(config.net, envs.make(env_id))
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.5 * torch.randn(parameter.shape))
+    tensors = {key: tensor.numpy().copy() for key, tensor in module.state_dict().items()}
+    return Agent(name or env_id, Weights(1, tensors), config, {}, "cpu")
+
+
+def gym_agent(env: str, name: str = "acting", **options: Any) -> GymAgent:
+    config = rollout_config(env, env_options=options)
+    return GymAgent(name, random_weights(config), config, {})
+
+
+@contextmanager
+def serving(*agents: Agent | GymAgent, host: str = HERE, **options: Any) -> Iterator[TestClient]:
+    app = create_app(agents, **({"shipped": False} | options))
+    with TestClient(app, base_url=host) as client:
+        yield client
+
+
+def rooms(client: TestClient) -> Rooms:
+    desk = client.app.state.desk  # type: ignore[attr-defined]
+    assert isinstance(desk, Desk)
+    return desk.rooms
+
+
+def live(client: TestClient, room: str, headers: dict[str, str] | None = None) -> WebSocketTestSession:
+    """What a page hears of a room."""
+    here = str(client.base_url).replace("http", "ws", 1).rstrip("/")  # the client's own way leaves its host out
+    return client.websocket_connect(f"{here}/api/rooms/{room}/live", headers=headers or {})
+
+
+def opened(client: TestClient, agent: str, **wanted: Any) -> dict[str, Any]:
+    answer = client.post("/api/rooms", json={"agent": agent} | wanted)
+    assert answer.status_code == 201, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def until(socket: WebSocketTestSession, **wanted: Any) -> dict[str, Any]:
+    """The first message that has all these values."""
+    for _ in range(MESSAGES):
+        told: dict[str, Any] = socket.receive_json()
+        if all(told.get(key) == value for key, value in wanted.items()):
+            return told
+    raise AssertionError(f"no message with {wanted}")
+
+
+@contextmanager
+def served(*agents: Agent | GymAgent, **options: Any) -> Iterator[tuple[str, Desk]]:
+    """The page's URL, served from a thread as ``fuseki play --web`` does from the process."""
+    listening = bind("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    app = create_app(agents, port=port, **({"shipped": False} | options))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="error", ws="websockets-sansio", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{port}/", app.state.desk
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        assert not thread.is_alive()

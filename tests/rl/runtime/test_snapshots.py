@@ -1,0 +1,59 @@
+"""Budgets counted in evaluations, and the agents that a run keeps on its way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rl.config import Config, ConfigError, parse_config
+from rl.runtime import train
+from rl.runtime.metrics import read_metrics
+from rl.runtime.session import SNAPSHOTS, Session
+from rl.weights import load_agent
+from tests.rl.runtime.runs import KINDS
+
+PPO_GAMES = {name: value for name, value in KINDS["games"].items() if name != "experience"} | {
+    "search": {"simulations": 0},
+    "selfplay": {"games": 16},
+    "ppo": {"rows": 200, "epochs": 2},
+    "learner": {"batch_size": 100, "symmetries": False, "ema": 0.0},
+    "evaluation": {"positions": 50, "simulations": 0, "games": 0},
+}
+
+
+def config_of(kind: str, **run: object) -> Config:
+    data = PPO_GAMES if kind == "games without search" else KINDS[kind]
+    return parse_config(data | {"run": {"evaluations": 3000, "snapshots": 3, "sync_moves": 4} | run}, kind)
+
+
+@pytest.mark.parametrize("kind", ["games", "games without search", "ppo"])
+def test_a_run_keeps_agents_evenly_over_its_budget(kind: str, tmp_path: Path) -> None:
+    config = config_of(kind)
+    train(config, tmp_path, serial=True)
+    last = read_metrics(tmp_path)[-1]
+    assert last["evaluations"] >= 3000 and config.run.used(last) == 1.0
+    kept = [load_agent(path) for path in sorted((tmp_path / SNAPSHOTS).iterdir())]
+    assert 1 < len(kept) <= 3
+    spent = [agent.info["evaluations"] for agent in kept]
+    assert spent == sorted(spent) and spent[-1] >= 3000
+    for agent, share in zip(kept, (1 / 3, 2 / 3)) if len(kept) == 3 else ():
+        assert agent.info["evaluations"] >= 3000 * share
+    assert all(agent.weights.version == agent.info["learner_steps"] for agent in kept)
+
+
+def test_snapshots_of_updates_that_are_done_again_go(tmp_path: Path) -> None:
+    config = config_of("games without search")
+    train(config, tmp_path, serial=True)
+    folder = tmp_path / SNAPSHOTS
+    newest = sorted(folder.iterdir())[-1]
+    beyond = folder / "99999999.safetensors"
+    beyond.write_bytes(newest.read_bytes())
+    longer = config_of("games without search", evaluations=3001)
+    Session(longer, tmp_path, resume=True).metrics.close()
+    assert newest.exists() and not beyond.exists()
+
+
+def test_a_run_needs_an_end() -> None:
+    with pytest.raises(ConfigError, match=r"run.evaluations, else the run would never end"):
+        config_of("games", evaluations=None)
