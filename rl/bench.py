@@ -38,6 +38,8 @@ GAMES_A_CALL = 1000
 def named(kind: str, config: Config) -> Callable[[Any], dict[str, Any]]:
     """The benchmark of this name. Raises ValueError, in one sentence, when it does not measure what is configured."""
     benches: dict[str, Any] = GYM_BENCHES if isinstance(config, GymConfig) else BENCHES
+    if isinstance(config, GymConfig) and config.run.learners > 1:
+        raise ValueError("fuseki bench learner measures several learners of a board game only: set run.learners to 1")
     if kind not in benches:
         raise ValueError(f"fuseki bench {kind} does not measure {config.env}: choose one of {', '.join(benches)}")
     return benches[kind]
@@ -59,7 +61,12 @@ def selfplay(config: GameConfig) -> dict[str, Any]:
 
     Evaluations count for what the searches get, also where they are recalled (``search.cache``), so that the share may
     pass 1; ``asked_share`` counts those alone that the network made.
+    With run.actors=N, of N actors at once, on Ray; the ceiling is then N times what one of them does alone.
     """
+    if config.run.actors not in ("auto", 1):
+        from rl.runtime import scaling
+
+        return scaling.actors(config, ROUNDS, SECONDS)
     started = time.perf_counter()
     trainer = GameTrainer(config, device="auto")
     worker = SelfPlayWorker(config, seed=config.seed)
@@ -89,14 +96,23 @@ def selfplay(config: GameConfig) -> dict[str, Any]:
 
 
 def learner(config: GameConfig) -> dict[str, Any]:
-    """Rows/s of training from the window; the ceiling is forward, backward and step on one batch that stays put."""
+    """Rows/s of training from the window; the ceiling is forward, backward and step on one batch that stays put.
+
+    With run.learners=N, of N learners that share the batch, on Ray; the ceiling is then N times what one does with it.
+    """
     generous = config.experience.model_copy(update={"min_rows": 1, "reuse": 1e9})
     config = config.model_copy(
         update={"experience": generous, "run": config.run.model_copy(update={"learner_steps": None, "minutes": 1.0})}
     )
-    trainer = GameTrainer(config)
     size = config.learner.batch_size
     rng = np.random.default_rng(config.seed)
+    if config.run.learners > 1:
+        from rl.runtime import scaling
+
+        game = envs.make(config.env, **config.env_options)
+        games = [_random_game(game, rng) for _ in range(-(-4 * size // game.max_moves) * 2)]
+        return scaling.learners(config, games, ROUNDS, SECONDS)
+    trainer = GameTrainer(config)
     while trainer.window.total < 4 * size:
         trainer.add([_random_game(trainer.game, rng)])
     trainer.train(2, 0.0)  # what is measured or allocated once
@@ -256,11 +272,10 @@ def rules(config: GameConfig) -> dict[str, Any]:
 
 
 def broadcast(config: GameConfig) -> dict[str, Any]:
-    """Bytes/s from a new version to the last actor having loaded it; the ceiling is copying the same bytes."""
+    """Bytes/s from a new version to the last actor having loaded it; the ceiling is loading what needs no sending."""
     from rl.runtime.broadcast import measure
 
-    weights = GameTrainer(config).learner.weights()
-    return measure(config, weights, ROUNDS)
+    return measure(config, ROUNDS)
 
 
 BENCHES: dict[str, Callable[[GameConfig], dict[str, Any]]] = {

@@ -106,6 +106,8 @@ def show(result: dict[str, Any], as_json: bool) -> None:
 def _plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, list) and value and isinstance(value[0], dict):  # rows of a table
+        return "".join(f"\n  {_plain(row)}" for row in value)
     if isinstance(value, list):
         return " ".join("-" if v is None else _plain(v) for v in value)
     if isinstance(value, dict):

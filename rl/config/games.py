@@ -160,6 +160,7 @@ class GameConfig(Config):
             "selfplay.random_move must be 0, whose moves the policy did not choose": self.selfplay.random_move > 0,
             "net.auxiliary must be left out": self.net.auxiliary != AuxiliaryConfig(),
             "learner.symmetries must be false: moves are trained on as they were played": self.learner.symmetries,
+            "run.learners must be 1": self.run.learners > 1,
             "experience must be left out: there is no replay window": self.experience != ExperienceConfig(),
         }
         for sentence, is_wrong in wrong.items():

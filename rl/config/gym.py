@@ -151,9 +151,13 @@ class GymConfig(Config):
 
     @model_validator(mode="after")
     def _divides(self) -> GymConfig:
-        actors = self.run.actors
+        actors, learners = self.run.actors, self.run.learners
+        environments = f"rollout.environments {self.rollout.environments}"
         if actors != "auto" and self.rollout.environments % actors:
-            raise ValueError(
-                f"rollout.environments {self.rollout.environments} must be divisible by run.actors {actors}"
-            )
+            raise ValueError(f"{environments} must be divisible by run.actors {actors}")
+        if isinstance(self.algorithm, PPOConfig):
+            if self.rollout.environments % learners:
+                raise ValueError(f"{environments} must be divisible by run.learners {learners}")
+            if actors != "auto" and actors % learners:
+                raise ValueError(f"run.actors {actors} must be divisible by run.learners {learners}: each has its own")
         return self

@@ -67,7 +67,12 @@ class RunConfig(Section):
     # was learned when. Unlike checkpoints they hold weights only, and none is thrown away.
     snapshots: Annotated[int, Field(ge=0)] = 0
     mode: Literal["async", "sync"] = "async"  # sync: lock step, bit-identical after a resume
+    # auto: by the cluster's resources, and with them: actors come with nodes that join, and go with those that leave
+    # (not with PPO, whose batch is a stretch of each of the actors' environments). A number, in a cluster that
+    # RAY_ADDRESS names: its autoscaler is asked for so many cores, and actors begin as there is room for them.
     actors: Positive | Auto = "auto"
+    # Processes that train as one, each with its share of every batch and of the replay window (DistributedDataParallel)
+    learners: Positive = 1
     checkpoint_minutes: Annotated[float, Field(gt=0)] = 5.0
     keep_checkpoints: Positive = 5  # the newest ones
     sync_moves: Positive = 64  # self-play in sync mode: moves that each actor's games advance an iteration
@@ -79,6 +84,8 @@ class RunConfig(Section):
             raise ValueError(f"give {', '.join(names[:-1])} or {names[-1]}, else the run would never end")
         if self.mode == "sync" and self.minutes is not None:
             raise ValueError("mode sync takes run.learner_steps, not run.minutes: wall time is not reproducible")
+        if self.mode == "sync" and self.learners > 1:
+            raise ValueError("mode sync has one learner: leave run.learners at 1, or take run.mode=async")
         return self
 
     def budgets(self) -> dict[str, float]:
@@ -113,6 +120,14 @@ class Config(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
     run: RunConfig
     wandb: WandbConfig = WandbConfig()
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> Config:
+        if self.learner.batch_size % self.run.learners:
+            raise ValueError(
+                f"learner.batch_size {self.learner.batch_size} must be divisible by run.learners {self.run.learners}"
+            )
+        return self
 
     def to_yaml(self) -> str:
         """The fully resolved configuration as YAML."""

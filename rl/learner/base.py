@@ -1,6 +1,12 @@
 """One update of a network after another, and the averaged weights that actors use: what all algorithms share.
 
 Reads: rows of training data, by name. Writes: Weights whose version is the number of updates behind them.
+
+Several learners (``rl.nets.collective``) make each update together: each takes its share of the batch, and what
+DistributedDataParallel averages is weighted by how many rows each had, so that the update is that of one learner with
+all the rows. Batch norm and running statistics count all rows too, and the measures are means over all. Three things
+differ from one learner: dropout and shifted pictures draw other numbers, dead_units is a mean over the learners, and
+an auxiliary head whose target only some rows have (reply, short_term_value) weighs each learner's mean by all its rows.
 """
 
 from __future__ import annotations
@@ -15,11 +21,14 @@ from typing import Generic, TypeVar
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from rl.config import Config, LearnerConfig
 from rl.learner.diagnostics import MEASURED_EVERY, Diagnostics
 from rl.learner.memory import keep_freed_memory
+from rl.nets import collective
 from rl.nets.freezing import freeze
+from rl.nets.layers import share_batch_norms
 from rl.nets.loading import Transfer, device_of, take_over
 from rl.records import Tensors, Weights
 
@@ -33,7 +42,7 @@ Rows = dict[str, torch.Tensor]  # what a loss reads, by name, on the learner's d
 
 
 class Learner(Generic[Net]):
-    """A network, its optimiser and its averaged weights. Subclasses say what the loss is (``forward_backward``)."""
+    """A network, its optimiser and its averaged weights. Subclasses say what the ``loss`` is."""
 
     def __init__(self, make_net: Callable[[], Net], config: Config, device: str):
         """``make_net`` gives a network with new weights, from torch's global stream, on the CPU.
@@ -45,7 +54,10 @@ class Learner(Generic[Net]):
         # A generator of its own would not reach nn.Module initialisers; fork so that nobody else's stream moves.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            net = make_net().to(self.device)
+            net = make_net()
+            if collective.members() > 1:
+                share_batch_norms(net)
+            net = net.to(self.device)
         # Convolutions are faster with channels last on every device that was measured; others do not care.
         self.net: Net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.net.train()
@@ -53,6 +65,10 @@ class Learner(Generic[Net]):
         # None: to be measured at the first update. In sync mode nothing may depend on a measurement.
         self.precision = self._settled_precision(reproducible=config.run.mode == "sync")
         self.optimizer = make_optimizer(self.net, self.config)
+        # Statistics are shared where they are made; DistributedDataParallel would copy those of the first learner.
+        self._together = (
+            DistributedDataParallel(_Loss(self), broadcast_buffers=False) if collective.members() > 1 else None
+        )
         self.diagnostics = Diagnostics(self.net)
         # Kept, since walking through the modules costs as much as a small layer.
         self._parameters, self._buffers = list(self.net.parameters()), list(self.net.buffers())
@@ -61,16 +77,39 @@ class Learner(Generic[Net]):
         if self.config.ema:
             self.average = {name: tensor.detach().clone() for name, tensor in self.average.items()}
         self.step = 0
-        # Dropout draws from torch's global stream; seeded here and saved with the state.
-        torch.manual_seed(config.seed + 1)
+        self._seed = config.seed + 1
+        self._begin_stream()
+
+    def _begin_stream(self) -> None:
+        """Dropout draws from torch's global stream, which is saved with the state; of the first learner, that is."""
+        torch.manual_seed(self._seed + collective.rank() * (self.step + 1_000_003))
+
+    def loss(self, net: Net, rows: Rows, precision: str) -> Rows:
+        """``loss`` of the rows, to be differentiated, and its other measures: scalars."""
+        raise NotImplementedError
 
     def forward_backward(self, net: Net, rows: Rows, precision: str) -> Rows:
         """Add the gradients of the loss of ``rows`` to ``net``; returns ``loss`` and the loss's other measures."""
-        raise NotImplementedError
+        measures = self.loss(net, rows, precision)
+        measures["loss"].backward()
+        return measures
+
+    def _gradients(self, rows: Rows, weight: torch.Tensor) -> Rows:
+        """The gradients of this update, and the measures of the rows that are here.
+
+        ``weight``: rows here, for one on average over the learners.
+        """
+        assert self.precision is not None, "it was measured before"
+        if self._together is None:
+            return self.forward_backward(self.net, rows, self.precision)
+        measures: Rows = self._together(rows, self.precision)
+        (measures["loss"] * weight).backward()
+        return measures
 
     def step_on(self, rows: Rows, progress: float) -> dict[str, float]:
         """One optimiser step. ``progress`` in [0, 1] is the share of the run's budget that is used.
 
+        Of several learners each is given its share of the rows, and all make the step together.
         Returns the loss's measures, gradient_norm and learning_rate; of one in MEASURED_EVERY updates also those of
         ``rl.learner.diagnostics``.
         Raises FloatingPointError when the loss is not finite: weights and running statistics stay as they were.
@@ -82,15 +121,17 @@ class Learner(Generic[Net]):
             self.precision = self._measure_precision(rows)
         self.optimizer.zero_grad(set_to_none=True)
         before = [buffer.clone() for buffer in self._buffers]  # batch norm moves its statistics in the forward pass
+        weight = self._weight(rows)
         if self.step % MEASURED_EVERY == 0:
             with self.diagnostics.watching() as found:
-                measures = self.forward_backward(self.net, rows, self.precision)
+                measures = self._gradients(rows, weight)
             measures |= found | self.diagnostics.gradient_norms()
         else:
-            measures = self.forward_backward(self.net, rows, self.precision)
+            measures = self._gradients(rows, weight)
         norm = nn.utils.clip_grad_norm_(self._parameters, self.config.clip_norm)
         # One transfer for all numbers: each .item() on its own would wait for the device.
-        numbers = torch.stack([*(m.detach().float() for m in measures.values()), norm.detach().float()]).tolist()
+        own = torch.stack([*(m.detach().float() for m in measures.values()), norm.detach().float()])
+        numbers = (collective.total(own * weight) / collective.members()).tolist()
         named = dict(zip([*measures, "gradient_norm"], numbers))
         if not (math.isfinite(named["loss"]) and math.isfinite(named["gradient_norm"])):
             for buffer, value in zip(self._buffers, before):
@@ -105,6 +146,14 @@ class Learner(Generic[Net]):
         self.step += 1
         self._average()
         return named | {"learning_rate": rate}
+
+    def _weight(self, rows: Rows) -> torch.Tensor:
+        """How many of the rows that count (``valid``, where they say so) are here; 1 on average over the learners."""
+        if collective.members() == 1:
+            return torch.ones((), device=self.device)
+        count = rows["valid"].sum() if "valid" in rows else torch.tensor(len(next(iter(rows.values()))))
+        count = count.to(self.device, torch.float32)
+        return count * collective.members() / collective.total(count).clamp(min=1)
 
     @torch.no_grad()
     def _shrink(self, rate: float) -> None:
@@ -168,7 +217,9 @@ class Learner(Generic[Net]):
                     start = time.perf_counter()
                     self.forward_backward(net, rows, precision)
                     best[precision] = min(best[precision], time.perf_counter() - start)
-        chosen = "bfloat16" if best["bfloat16"] * WORTHWHILE < best["float32"] else "float32"
+        # Of several learners all compute alike, and so none in bfloat16 where one of them would lose by it.
+        pays = collective.least(int(best["bfloat16"] * WORTHWHILE < best["float32"]))
+        chosen = "bfloat16" if pays else "float32"
         log.info("learner precision %s; seconds a batch: %s", chosen, {k: round(v, 4) for k, v in best.items()})
         return chosen
 
@@ -193,6 +244,9 @@ class Learner(Generic[Net]):
             for name, value in _below(tensors, "average.").items():
                 self.average[name].copy_(value)
         self._load_optimizer(_below(tensors, "optimizer."))
+        if collective.rank() > 0:  # only the first one's stream is saved
+            self._begin_stream()
+            return
         torch.set_rng_state(torch.from_numpy(tensors["torch_rng"].copy()))
         if self.device.type == "cuda" and "cuda_rng" in tensors:
             torch.cuda.set_rng_state(torch.from_numpy(tensors["cuda_rng"].copy()), self.device)
@@ -215,6 +269,17 @@ class Learner(Generic[Net]):
             log.info("the checkpoint is of another optimizer than %s, which begins anew", self.config.optimizer)
             saved = {}
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": saved})
+
+
+class _Loss(nn.Module):
+    """A learner's loss as the module that DistributedDataParallel wants."""
+
+    def __init__(self, learner: Learner[Net]):
+        super().__init__()
+        self.net, self.loss = learner.net, learner.loss
+
+    def forward(self, rows: Rows, precision: str) -> Rows:
+        return self.loss(self.net, rows, precision)
 
 
 def _below(tensors: Tensors, prefix: str) -> dict[str, torch.Tensor]:

@@ -40,7 +40,7 @@ class GameLearner(Learner[PolicyValueNet]):
         named = {name: value for name, value in vars(batch).items() if name != "weights_version" and value is not None}
         return {name: self.to_device(value) for name, value in named.items()}
 
-    def forward_backward(self, net: PolicyValueNet, rows: Rows, precision: str) -> Rows:
+    def loss(self, net: PolicyValueNet, rows: Rows, precision: str) -> Rows:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             policy_logits, wdl_logits, extra = net.all_heads(rows["planes"])
         measures = alphazero_loss(
@@ -49,5 +49,4 @@ class GameLearner(Learner[PolicyValueNet]):
         for name, loss in auxiliary_losses(extra, rows).items():
             measures["loss"] = measures["loss"] + getattr(self.auxiliary, name) * loss
             measures[f"{name}_loss"] = loss.detach()
-        measures["loss"].backward()
         return measures

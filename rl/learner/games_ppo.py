@@ -29,7 +29,7 @@ class GamePPOLearner(GameLearner):
         renormalise(net)
         return net
 
-    def forward_backward(self, net: PolicyValueNet, rows: Rows, precision: str) -> Rows:
+    def loss(self, net: PolicyValueNet, rows: Rows, precision: str) -> Rows:
         """Rows: planes [N, C, H, W], legal [N, A], actions [N] int64, log_probs, advantages, values [N] of the network
         that played, and wdl [N, 3], the λ-return as a distribution, which the value head learns by cross-entropy.
         """
@@ -56,5 +56,4 @@ class GamePPOLearner(GameLearner):
         value_loss = -(rows["wdl"] * log_wdl).sum(1).mean()
         measures["loss"] = measures["loss"] + self.config.value_weight * value_loss
         measures["value_loss"] = value_loss.detach()
-        measures["loss"].backward()
         return measures

@@ -51,7 +51,7 @@ class RolloutLearner(Learner[ActorCritic]):
             grown = min(1.0, progress / self.adversary.ramp) if self.adversary.ramp else 1.0
             self.attack = replace(self.attack, epsilon=self.adversary.epsilon * grown)
 
-    def forward_backward(self, net: ActorCritic, rows: Rows, precision: str) -> Rows:
+    def loss(self, net: ActorCritic, rows: Rows, precision: str) -> Rows:
         observations = {n.removeprefix("observation/"): t for n, t in rows.items() if n.startswith("observation/")}
         for part in self.shifted:
             observations[part.name] = random_shift(part, observations[part.name])
@@ -66,7 +66,6 @@ class RolloutLearner(Learner[ActorCritic]):
             valid = rows["valid"].float()
             measures["adversary_kl"] = (moved[: len(valid)] * valid).sum() / valid.sum().clamp(min=1.0)
             measures["loss"] = measures["loss"] + self.adversary.weight * measures["adversary_kl"]
-        measures["loss"].backward()
         return measures
 
     def _loss(self, net: ActorCritic, rows: Rows, parameters: torch.Tensor, values: torch.Tensor) -> dict[str, Any]:

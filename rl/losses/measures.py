@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -11,14 +13,18 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, x, 0.0).sum() / mask.sum().clamp(min=1)
 
 
-def normalise_advantages(advantages: Tensor, mask: Tensor, epsilon: float = 1e-8) -> Tensor:
+def normalise_advantages(
+    advantages: Tensor, mask: Tensor, epsilon: float = 1e-8, total: Callable[[Tensor], Tensor] = lambda own: own
+) -> Tensor:
     """Advantages with mean 0 and standard deviation 1 over the steps where ``mask``, and 0 elsewhere.
 
-    Both are of one shape, any. Not in the papers; a detail of the implementations of PPO (Huang et al. 2022, "The 37
+    Both are of one shape, any. Where others have the rest of the minibatch, ``total`` gives the sum over all of a
+    tensor of sums here. Not in the papers; a detail of the implementations of PPO (Huang et al. 2022, "The 37
     Implementation Details of Proximal Policy Optimization", number 7).
     """
-    centred = torch.where(mask, advantages - masked_mean(advantages, mask), 0.0)
-    return centred / (masked_mean(centred.square(), mask).sqrt() + epsilon)
+    count = total(mask.sum()).clamp(min=1)
+    centred = torch.where(mask, advantages - total(torch.where(mask, advantages, 0.0).sum()) / count, 0.0)
+    return centred / ((total(centred.square().sum()) / count).sqrt() + epsilon)
 
 
 def combined(

@@ -27,6 +27,7 @@ from rl.config import (
     TransformerConfig,
 )
 from rl.config.nets import Activation
+from rl.nets import collective
 from rl.nets.conv import ConvEncoder, ImpalaEncoder
 from rl.nets.layers import activation, initialise, renormalise
 from rl.nets.loading import device_of
@@ -59,12 +60,16 @@ class Normaliser(nn.Module):
 
     @torch.no_grad()
     def observe(self, x: torch.Tensor) -> None:
-        """Take the rows of x [N, size] into the statistics, which in evaluation mode (frozen) stay as they are."""
-        count = len(x)
-        if not count or not self.training:
+        """Take the rows of x [N, size] (and all other learners' rows) into the statistics.
+
+        In evaluation mode (frozen) these stay as they are.
+        """
+        if not self.training:
+            return
+        count, mean, variance = collective.moments(x, [0])
+        if not count:
             return
         total = self.count + count
-        mean, variance = x.mean(0), x.var(0, correction=0)
         delta = mean - self.mean
         share = (count / total).to(x.dtype)
         spread = (self.variance * (1 - share)) + variance * share + delta.square() * share * (1 - share)

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from rl.config import Activation, Initialisation, Normalisation, VectorNormalisation
+from rl.nets import collective
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -87,8 +88,8 @@ def batch_renorm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor) -> torc
     batches or after a jump of the inputs, does the output depend on the other rows of the batch.
     """
     assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+    _, mean, variance = collective.moments(x, [d for d in range(x.ndim) if d != 1])
     with torch.no_grad():
-        variance, mean = torch.var_mean(x.float(), [d for d in range(x.ndim) if d != 1], correction=0)
         deviation = (norm.running_var + norm.eps).sqrt()
         r = ((variance + norm.eps).sqrt() / deviation).clamp(1 / R_MAX, R_MAX)
         d = ((mean - norm.running_mean) / deviation).clamp(-D_MAX, D_MAX)
@@ -96,7 +97,10 @@ def batch_renorm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor) -> torc
         share = (1.0 / norm.num_batches_tracked).clamp(min=SHARE)
         norm.running_mean.lerp_(mean, share)
         norm.running_var.lerp_(variance, share)
-    return F.batch_norm(x, None, None, norm.weight * r, norm.bias + norm.weight * d, training=True, eps=norm.eps)
+    weight, bias = norm.weight * r, norm.bias + norm.weight * d
+    if collective.members() > 1:
+        return collective.batch_norm(x, weight, bias, mean, variance, norm.eps)
+    return F.batch_norm(x, None, None, weight, bias, training=True, eps=norm.eps)
 
 
 class BatchRenorm1d(nn.BatchNorm1d):
@@ -113,15 +117,50 @@ class BatchRenorm2d(nn.BatchNorm2d):
         return batch_renorm(self, x) if self.training else super().forward(x)
 
 
+class SharedBatchNorm1d(nn.BatchNorm1d):
+    """Batch norm by the rows of all learners of a run."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return shared_batch_norm(self, x) if self.training else super().forward(x)
+
+
+class SharedBatchNorm2d(nn.BatchNorm2d):
+    """The same of pictures."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return shared_batch_norm(self, x) if self.training else super().forward(x)
+
+
+def shared_batch_norm(norm: nn.BatchNorm1d | nn.BatchNorm2d, x: torch.Tensor) -> torch.Tensor:
+    """Batch norm of [N, C, ...] in training, as one learner with all learners' rows would do it; statistics too."""
+    assert norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None
+    assert norm.momentum is not None, "as torch makes it"
+    count, mean, variance = collective.moments(x, [d for d in range(x.ndim) if d != 1])
+    with torch.no_grad():
+        norm.num_batches_tracked.add_(1)
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (count / (count - 1).clamp(min=1)), norm.momentum)
+    return collective.batch_norm(x, norm.weight, norm.bias, mean, variance, norm.eps)
+
+
 def renormalise(net: nn.Module) -> None:
     """Put batch renormalisation in the place of every batch norm in ``net``; names and values stay."""
+    _replace_norms(net, BatchRenorm1d, BatchRenorm2d)
+
+
+def share_batch_norms(net: nn.Module) -> None:
+    """Have every batch norm in ``net`` count the rows of all learners (renormalisation does so by itself)."""
+    _replace_norms(net, SharedBatchNorm1d, SharedBatchNorm2d)
+
+
+def _replace_norms(net: nn.Module, of_vectors: type[nn.BatchNorm1d], of_pictures: type[nn.BatchNorm2d]) -> None:
     for module in list(net.modules()):
         for name, child in list(module.named_children()):
             twin: nn.BatchNorm1d | nn.BatchNorm2d
             if type(child) is nn.BatchNorm1d:
-                twin = BatchRenorm1d(child.num_features)
+                twin = of_vectors(child.num_features)
             elif type(child) is nn.BatchNorm2d:
-                twin = BatchRenorm2d(child.num_features)
+                twin = of_pictures(child.num_features)
             else:
                 continue
             twin.load_state_dict(child.state_dict())

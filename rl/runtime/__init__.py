@@ -54,11 +54,10 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, serial: 
 
 
 def _on_ray(session: Session) -> None:
-    import ray
-
     from rl.runtime.loop import run_lockstep
     from rl.runtime.on_ray import run_async
-    from rl.runtime.processes import RayActors, plan
+    from rl.runtime.plan import asking, plan_now
+    from rl.runtime.processes import RayActors
 
     joins = "RAY_ADDRESS" in os.environ
     session.progress.note(f"joining the Ray cluster at {os.environ['RAY_ADDRESS']}" if joins else "starting Ray")
@@ -68,9 +67,10 @@ def _on_ray(session: Session) -> None:
 
             session.metrics.also.append(Gauges(session.folder.address).set)
         if session.config.run.mode == "sync":
-            run_lockstep(session, RayActors(session.config, plan(session.config, ray.cluster_resources())))
+            run_lockstep(session, RayActors(session.config, plan_now(session.config)))
         else:
-            run_async(session)
+            with asking(session.config):
+                run_async(session)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,8 +153,13 @@ def latest_checkpoint(root: str | Path) -> str | None:
     return None
 
 
-def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read and check a checkpoint by its folder or URL. Raises CheckpointError when it is missing or damaged."""
+def load_checkpoint(
+    path: str | Path, choose: Callable[[list[str]], Collection[str]] = lambda parts: parts
+) -> Checkpoint:
+    """Read and check a checkpoint by its folder or URL, or those of its parts that ``choose`` picks by their names.
+
+    Raises CheckpointError when it is missing or damaged.
+    """
     fs, folder = filesystem(path)
     try:
         with _reaching(path):
@@ -168,13 +173,17 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
                 if not _is_local(fs):
                     here = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fuseki-checkpoint-")))
                 parts: dict[str, Tensors] = {}
+                names = [_part(name) for name in manifest["files"] if _part(name)]
+                left_out = set(names) - set(choose(names))
                 for name, entry in manifest["files"].items():
+                    if _part(name) in left_out:
+                        continue
                     _check_length(fs, f"{folder}/{name}", entry)
                     if not _is_local(fs):
                         fs.get_file(f"{folder}/{name}", str(here / name))
                     _check_content(here / name, entry)
-                    if name.endswith(TENSORS_SUFFIX) and name != WEIGHTS_FILE:
-                        parts[name.removesuffix(TENSORS_SUFFIX)], _ = read_tensors(here / name)
+                    if _part(name):
+                        parts[_part(name)], _ = read_tensors(here / name)
                 try:
                     state = json.loads((here / STATE_FILE).read_bytes())
                 except ValueError as error:  # whole, by its manifest, and yet no JSON
@@ -186,6 +195,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         ) from fault
     except OSError as error:
         raise StorageError(f"cannot read checkpoint {str(path)!r}: {_told(error)}") from error
+
+
+def _part(file_name: str) -> str:
+    """The part of the run's state that a file of a checkpoint holds; none does not."""
+    if not file_name.endswith(TENSORS_SUFFIX) or file_name == WEIGHTS_FILE:
+        return ""
+    return file_name.removesuffix(TENSORS_SUFFIX)
 
 
 def filesystem(where: str | Path) -> tuple[AbstractFileSystem, str]:

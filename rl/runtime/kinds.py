@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import envs
 from rl.config import Config, ConfigError, GameConfig, GymConfig, PPOConfig
 from rl.evaluation.examination import Examination
+from rl.experience import is_shard, shard_name, shards
 from rl.records import RolloutReport, SelfPlayReport, Tensors, Weights
 from rl.runtime.checkpoint import load_checkpoint
 from rl.runtime.transfer import starting_weights
@@ -48,6 +49,7 @@ class Trainer(Protocol):
     def status(self) -> dict[str, float]: ...
     def weights(self, progress: float) -> Weights: ...
     def state(self) -> tuple[dict[str, Tensors], dict]: ...
+    def shard(self) -> tuple[Tensors, dict]: ...  # of several learners: what only this one has
     def restore(self, parts: dict[str, Tensors], state: dict) -> None: ...
 
 
@@ -118,8 +120,18 @@ def make_trainer(config: Config, new: bool) -> Trainer:
 
     trainer = GameTrainer(game)
     if new:
-        trainer.begin_with(starting_weights(config), starting_window(game))
+        trainer.begin_with(starting_weights(config), starting_window(game) or ())
     return trainer
+
+
+def parts_of(parts: Sequence[str], rank: int, learners: int) -> list[str]:
+    """The parts of a checkpoint that learner ``rank`` of ``learners`` needs: not those of actors, and of the window
+    its own shard alone where it is in so many; else it is dealt anew from all of them."""
+    needed = [part for part in parts if not part.startswith("actor-")]
+    windows = [part for part in needed if is_shard(part)]
+    if len(windows) != learners:
+        return needed
+    return [part for part in needed if part not in windows or part == shard_name(rank)]
 
 
 def make_examiner(config: Config) -> Examiner:
@@ -139,19 +151,27 @@ def updates_a_call(config: Config) -> int:
     return config.learner.publish_every if isinstance(config, GameConfig) and config.ppo is None else 1
 
 
-def may_play(config: Config, handed: Sequence[int], actor: int, trained: int, allowed: int) -> bool:
+def may_play(config: Config, handed: int, waiting: int, actors: int, trained: int, allowed: int) -> bool:
     """Whether an idle actor gets its next stretch.
 
-    ``handed``: stretches that each actor was given so far; ``trained``: batches that the learner has trained on;
-    ``allowed``: updates that wait to be done.
+    ``handed``: stretches that it was given so far; ``waiting``: stretches of all ``actors`` that were not trained on
+    yet; ``trained``: batches that the learners have trained on; ``allowed``: updates that wait to be done.
     """
     if isinstance(config, GameConfig):
         # PPO trains on all that waits at once, so what is played meanwhile is one batch behind at most.
         return config.ppo is not None or allowed < BACKLOG * config.learner.publish_every
     assert isinstance(config, GymConfig), "there are two kinds"
     if isinstance(config.algorithm, PPOConfig):  # at most one batch behind
-        return handed[actor] <= trained + int(config.algorithm.overlap)
-    return sum(handed) - trained < len(handed) + config.algorithm.queue
+        return handed <= trained + int(config.algorithm.overlap)
+    return waiting < actors + config.algorithm.queue
+
+
+def elastic(config: Config) -> bool:
+    """Whether actors may come and go while a run goes on.
+
+    Not with PPO: its batch is a stretch of each environment, which are dealt out to the actors at the start.
+    """
+    return not (isinstance(config, GymConfig) and isinstance(config.algorithm, PPOConfig))
 
 
 def check(config: Config, new: bool) -> Transfer | None:
@@ -230,8 +250,8 @@ def shapes(config: Config) -> tuple[Any, ...]:
     return config.env, game.plane_shape, game.num_actions, game.state_size
 
 
-def starting_window(config: GameConfig) -> tuple[Tensors, dict] | None:
-    """The replay window of the run that ``experience.start_from`` names.
+def starting_window(config: GameConfig) -> list[tuple[Tensors, dict]] | None:
+    """The replay window, in its shards, of the run that ``experience.start_from`` names.
 
     Raises ConfigError when it is none, or of another game, or CheckpointError when it is damaged.
     """
@@ -248,7 +268,7 @@ def starting_window(config: GameConfig) -> tuple[Tensors, dict] | None:
     found = load_checkpoint(str(file.parent))
     if "experience" not in found.parts:
         raise ConfigError(f"experience.start_from: {source!r} holds no replay window; give a run or its checkpoint")
-    return found.parts["experience"], found.state["experience"]
+    return shards(found.parts, found.state)
 
 
 def _game(config: Config) -> GameConfig:
@@ -278,6 +298,18 @@ def summarise(report: Report) -> dict[str, float]:
         "draws": sum(g.outcome == 0 for g in games),
         "proven": sum(int((g.proven != 0).sum()) for g in games),
     }
+
+
+def together(statuses: list[dict[str, float]]) -> dict[str, float]:
+    """The status of all learners, of which each has told its own: sums of rows, and the reuse of all of them."""
+    found = dict(statuses[0])
+    for name in ("experience/rows", "experience/rows_total", "experience/window", "experience/queue"):
+        if name in found:
+            found[name] = sum(status[name] for status in statuses)
+    if "experience/reuse" in found:
+        sampled = sum(status["experience/reuse"] * status["experience/rows_total"] for status in statuses)
+        found["experience/reuse"] = sampled / max(1, found["experience/rows_total"])
+    return found
 
 
 class Stretch:

@@ -1,10 +1,9 @@
-"""The parts of the cycle as Ray actors: thin wrappers, and who gets what of the cluster."""
+"""The parts of the cycle as Ray actors: thin wrappers."""
 
 from __future__ import annotations
 
-import math
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import ray
@@ -12,46 +11,18 @@ from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 
 from envs.gym import UnknownWorld, WorldError
 from rl.actors.seeds import actor_seed
-from rl.config import Config, GymConfig
+from rl.config import Config
 from rl.evaluation.examination import Examination
+from rl.experience import file_shards
 from rl.records import Tensors, Weights
 from rl.runtime.checkpoint import load_checkpoint
-from rl.runtime.kinds import Report, Worker, make_examiner, make_trainer, make_worker, summarise
+from rl.runtime.group import Address, hold, join
+from rl.runtime.kinds import Report, Trainer, Worker, make_examiner, make_trainer, make_worker, parts_of, summarise
 from rl.runtime.loop import ActorsLost
+from rl.runtime.plan import Plan
 from rl.runtime.session import write_checkpoint
 
 PROCESS_LOST = (RayActorError, ObjectLostError)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Who gets what of the cluster."""
-
-    actors: int
-    actor_gpus: float
-    learner_threads: int
-    learner_gpus: float
-
-
-def plan(config: Config, resources: dict[str, float]) -> Plan:
-    """Divide the cluster's resources.
-
-    On up to two cores everything shares them. Beyond that a learner without a GPU gets a quarter of the cores (an
-    update costs about as much as three to four evaluations a row, times the reuse), and each actor gets one core.
-    One GPU is shared, the learner's share being a quarter; of several, the learner has one for itself.
-    """
-    cores, gpus = int(resources.get("CPU", 1)), resources.get("GPU", 0.0)
-    threads = max(1, cores // 4) if gpus == 0 else 1
-    actors = cores if cores <= 2 else cores - threads
-    if isinstance(config, GymConfig):
-        # The learner has a core of its own where there are two; lanes are dealt out evenly.
-        actors = max(n for n in range(1, max(2, cores)) if config.rollout.environments % n == 0)
-    if config.run.actors != "auto":
-        actors = config.run.actors
-    learner_gpus = 0.0 if gpus == 0 else (0.25 if gpus < 2 else 1.0)
-    # Fractions are rounded down: a share of 0.333 for three must fit into what is left.
-    share = math.floor(1000 * (gpus - learner_gpus) / max(1, actors)) / 1000
-    return Plan(max(1, actors), share, threads, learner_gpus)
 
 
 class ActorProcess:
@@ -105,15 +76,32 @@ class ActorProcess:
 
 
 class LearnerProcess:
-    """A trainer (rl.trainers) in a process of its own, which also writes the checkpoints."""
+    """A trainer (rl.trainers) in a process of its own; the first of them also writes the checkpoints.
 
-    def __init__(self, config: Config, threads: int, checkpoint: str | None):
+    Of several, each is to ``join`` the others before anything else; then every ``train`` is to be asked of all.
+    """
+
+    def __init__(self, config: Config, threads: int, checkpoint: str | None, rank: int = 0, learners: int = 1):
         _threads(threads)
-        self.config = config
-        self.trainer = make_trainer(config, new=checkpoint is None)
-        if checkpoint is not None:
-            saved = load_checkpoint(checkpoint)
-            self.trainer.restore(saved.parts, saved.state)
+        self.config, self.checkpoint_read, self.rank, self.learners = config, checkpoint, rank, learners
+        if learners == 1:
+            self.trainer = self._trainer()
+
+    def _trainer(self) -> Trainer:
+        trainer = make_trainer(self.config, new=self.checkpoint_read is None)
+        if self.checkpoint_read is not None:
+            saved = load_checkpoint(self.checkpoint_read, lambda parts: parts_of(parts, self.rank, self.learners))
+            trainer.restore(saved.parts, saved.state)
+        return trainer
+
+    def hold(self) -> Address:
+        """Where the others find this one, the first."""
+        self.store, address = hold(self.learners)
+        return address
+
+    def join(self, address: Address) -> None:
+        join(address, self.rank, self.learners)
+        self.trainer = self._trainer()
 
     def add(self, experience: list[Any]) -> tuple[int, dict[str, float]]:
         """Take games or unrolls in; returns the updates allowed now and the trainer's status."""
@@ -121,9 +109,15 @@ class LearnerProcess:
         return self.trainer.steps_allowed(), self.trainer.status()
 
     @ray.method(num_returns=2)
-    def train(self, steps: int, progress: float) -> tuple[dict[str, Any], Weights]:
-        """Up to ``steps`` updates. Returns measures, status, version and steps allowed; and, apart, the weights."""
+    def train(self, steps: int, progress: float) -> tuple[dict[str, Any], Weights | None]:
+        """Up to ``steps`` updates. Returns measures, status, version and steps allowed; and, apart, the weights.
+
+        Of several learners, only the first gives weights.
+        """
         measures = self.trainer.train(steps, progress)
+        reply = {"measures": measures, "busy": self.trainer.busy_seconds, "allowed": self.trainer.steps_allowed()}
+        if self.rank:
+            return reply | {"status": self.trainer.status()}, None
         started = time.perf_counter()
         weights = self.trainer.weights(progress)
         status = self.trainer.status() | {
@@ -131,11 +125,19 @@ class LearnerProcess:
             "weights/bytes": sum(t.nbytes for t in weights.tensors.values()),
             "weights/publish_seconds": time.perf_counter() - started,
         }
-        reply = {"measures": measures, "status": status, "version": weights.version, "busy": self.trainer.busy_seconds}
-        return reply | {"allowed": self.trainer.steps_allowed()}, weights
+        return reply | {"status": status, "version": weights.version}, weights
 
-    def checkpoint(self, root: str, book: dict) -> str:
+    @ray.method(num_returns=2)
+    def shard(self) -> tuple[dict, Tensors]:
+        """What only this one of several learners has, for the first one's checkpoint."""
+        tensors, state = self.trainer.shard()
+        return state, tensors
+
+    def checkpoint(self, root: str, book: dict, others: Sequence[tuple[Any, Any]] = ()) -> str:
+        """``others``: references to what the other learners' ``shard`` gave."""
         parts, state = self.trainer.state()
+        # By way of this node's object store: its arrays are not copied into this process.
+        file_shards(parts, state, [(ray.get(tensors), ray.get(rest)) for rest, tensors in others])
         return write_checkpoint(self.config, root, parts, state, self.trainer.weights(1.0), book)
 
 

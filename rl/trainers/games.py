@@ -1,19 +1,24 @@
 """The learner's side of the cycle, whole: experience and learner together, where they share memory.
 
 Reads: finished games. Writes: updates, metrics and new weights. Reuse is enforced here.
+
+Where several learners train together, each has such a trainer: its window is one shard, an equal part of the whole, and
+gives that part of every batch. The rule of reuse holds in each shard, and an update is made when all of them allow it.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 import envs
 from rl.config import GameConfig
-from rl.experience import Comebacks, ReplayWindow
+from rl.experience import Comebacks, ReplayWindow, deal, shard_config, shards
 from rl.learner import GameLearner, mean_measures
+from rl.nets import collective
 from rl.records import GameRecord, Tensors, Weights
 
 Parts = dict[str, Tensors]
@@ -24,11 +29,15 @@ class GameTrainer:
         self.config = config
         self.game = envs.make(config.env, **config.env_options)
         self.learner = GameLearner(self.game, config, device)
-        seed = int(np.random.SeedSequence(config.seed, spawn_key=(0,)).generate_state(1)[0])
+        self.learners, self.rank = collective.members(), collective.rank()
+        self.batch_size = config.learner.batch_size // self.learners  # of this learner's share of a batch
+        key = (0, self.rank) if self.rank else (0,)
+        seed = int(np.random.SeedSequence(config.seed, spawn_key=key).generate_state(1)[0])
         self.comebacks = Comebacks(self.game)
         self.busy_seconds = 0.0  # spent in updates so far
         short_term = config.net.auxiliary.short_term_value > 0
-        self.window = ReplayWindow(self.game, config.experience, seed, config.learner.symmetries, short_term)
+        shard = shard_config(config.experience, self.learners)
+        self.window = ReplayWindow(self.game, shard, seed, config.learner.symmetries, short_term)
 
     def add(self, games: list[GameRecord]) -> None:
         """Take finished games into the window."""
@@ -38,7 +47,7 @@ class GameTrainer:
 
     def steps_allowed(self) -> int:
         """Updates that the reuse rule and the run's budget of learner steps permit now."""
-        allowed = self.window.trainable_rows // self.config.learner.batch_size
+        allowed = self.window.trainable_rows // self.batch_size
         limit = self.config.run.learner_steps
         if limit is not None:
             allowed = min(allowed, limit - self.learner.step)
@@ -47,13 +56,14 @@ class GameTrainer:
     def train(self, steps: int, progress: float) -> dict[str, float]:
         """Up to ``steps`` updates, as many as are allowed; their mean measures under the catalogue's names.
 
+        Several learners are to be called together; lags are those of this one's rows.
         ``progress`` in [0, 1] is the share of the run's budget used, for the schedule; a budget of learner steps
         is followed from step to step.
         """
         started = time.perf_counter()
         measures: list[dict[str, float]] = []
-        for _ in range(min(steps, self.steps_allowed())):
-            batch = self.window.sample(self.config.learner.batch_size)
+        for _ in range(collective.least(min(steps, self.steps_allowed()))):
+            batch = self.window.sample(self.batch_size)
             measures.append(self.learner.update(batch, self._used(progress)))
         if not measures:
             return {}
@@ -85,22 +95,30 @@ class GameTrainer:
         return replace(self.learner.weights(), progress=self._used(progress))
 
     def state(self) -> tuple[Parts, dict]:
-        """Everything to continue from: named parts of arrays, and a JSON-able rest."""
+        """Everything to continue from: named parts of arrays, and a JSON-able rest. Of one learner, all there is."""
         learner, learner_state = self.learner.state_dict()
         window, window_state = self.window.state_dict()
         comebacks = {"lows": list(self.comebacks.lows), "resign_below": self.comebacks.resign_below}
         rest = {"learner": learner_state, "experience": window_state, "comebacks": comebacks}
         return {"learner": learner, "experience": window}, rest
 
-    def begin_with(self, weights: Weights | None, window: tuple[Tensors, dict] | None) -> None:
-        """Begin a new run with another agent's weights, or another run's window as ``state`` gave it, or both."""
+    def shard(self) -> tuple[Tensors, dict]:
+        """What only this one of several learners has: its shard of the experience."""
+        return self.window.state_dict()
+
+    def begin_with(self, weights: Weights | None, window: Sequence[tuple[Tensors, dict]] = ()) -> None:
+        """Begin a new run with another agent's weights, or the shards of another run's window, or both."""
         if weights is not None:
             self.learner.begin_with(weights)
-        if window is not None:
-            self.window.begin_with(*window)
+        if window:
+            self.window.begin_with(*self._own(window))
 
     def restore(self, parts: Parts, state: dict) -> None:
-        """Restore what ``state`` gave."""
+        """Restore what ``state`` gave, and the shards of others beside it (``experience.shards``)."""
         self.learner.load_state_dict(parts["learner"], state["learner"])
-        self.window.load_state_dict(parts["experience"], state["experience"])
+        self.window.load_state_dict(*self._own(shards(parts, state)))
         self.comebacks.lows.extend(state.get("comebacks", {"lows": []})["lows"])
+
+    def _own(self, saved: Sequence[tuple[Tensors, dict]]) -> tuple[Tensors, dict]:
+        """This learner's shard of what was saved in so many shards."""
+        return deal(saved, self.rank, self.learners, self.window.rng)

@@ -83,7 +83,7 @@ class PolicyGradientTrainer:
         }
 
     def batches(self, moves: Tensors) -> Iterator[Tensors]:
-        """The rows of each update, as ``GamePPOLearner.forward_backward`` reads them."""
+        """The rows of each update, as ``GamePPOLearner.loss`` reads them."""
         count = len(moves["action"])
         legal = np.stack([self.game.legal_mask(state) for state in moves["state"]])
         value = moves["played_wdl"][:, 0] - moves["played_wdl"][:, 2]
@@ -116,6 +116,10 @@ class PolicyGradientTrainer:
             parts["queue"] = {name: np.concatenate([m[name] for m in self.queue]) for name in self.queue[0]}
         rest = {"learner": learner_state, "rng": self.rng.bit_generator.state, "total": self.total}
         return parts, rest
+
+    def shard(self) -> tuple[Tensors, dict]:
+        """What only one of several learners would have; there is one."""
+        return {}, {}
 
     def restore(self, parts: dict[str, Tensors], state: dict) -> None:
         """Restore what ``state`` gave."""

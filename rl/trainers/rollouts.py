@@ -2,6 +2,10 @@
 
 Reads: Unrolls. Writes: updates, metrics and new weights. PPO waits until there is a stretch of every environment, goes
 through it in minibatches, several times, and forgets it; IMPALA takes each stretch once, as it comes.
+
+Where several learners train together, each has such a trainer. PPO's waits for its part of the environments and deals
+it out to its parts of the minibatches; with IMPALA a batch is one stretch a learner, so many times what one learner
+would take (Espeholt et al. 2018, §3: synchronised learners).
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from rl.config import GymConfig, PPOConfig
 from rl.learner import RolloutLearner, mean_measures
 from rl.learner.base import Rows
 from rl.losses import gae, normalise_advantages
+from rl.nets import collective
 from rl.records import Tensors, Unroll, Weights
 from rl.worlds import spec_of
 
@@ -31,10 +36,14 @@ class RolloutTrainer:
         self.config, self.algorithm = config, config.algorithm
         self.learner = RolloutLearner(spec_of(config), config, device)
         self.recurrent = config.net.core is not None
-        self.rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=(0,)))
+        self.rng = np.random.default_rng(np.random.SeedSequence(config.seed, spawn_key=self._key()))
         self.queue: deque[Unroll] = deque()
         self.busy_seconds = 0.0  # spent in updates so far
         self.rows_total = 0
+
+    def _key(self, *more: int) -> tuple[int, ...]:
+        """Of this learner's random stream among those of the run's seed."""
+        return (0, collective.rank(), *more) if collective.rank() else (0,)
 
     def add(self, unrolls: Sequence[Unroll]) -> None:
         """Take stretches into the queue."""
@@ -47,7 +56,7 @@ class RolloutTrainer:
         lanes = 0
         for count, unroll in enumerate(self.queue, 1):
             lanes += unroll.rewards.shape[1]
-            if lanes >= self.config.rollout.environments:
+            if lanes >= self.config.rollout.environments // collective.members():
                 return count
         return 0
 
@@ -71,7 +80,7 @@ class RolloutTrainer:
         is 0. Raises FloatingPointError when the loss is not finite; the weights stay as they were.
         """
         count = self._ready() if steps else 0
-        if not count:
+        if not collective.least(count):
             return {}
         started = time.perf_counter()
         unrolls = [self.queue.popleft() for _ in range(count)]
@@ -130,13 +139,13 @@ class RolloutTrainer:
             steps = {n: v.reshape(1, -1, *v.shape[2:])[:, keep] for n, v in steps.items()}
         tensors = self._rows(steps)
         columns = tensors["first"].shape[1]
-        parts = min(columns, self._minibatches())
+        parts = collective.least(min(columns, self._minibatches()))
         for _ in range(self.algorithm.epochs):
             for chosen in np.array_split(self.rng.permutation(columns), parts):
                 index = torch.from_numpy(chosen).to(self.learner.device)
                 rows = {n: t.index_select(0 if n.startswith("state/") else 1, index) for n, t in tensors.items()}
                 if self.algorithm.normalise_advantages:
-                    rows["advantages"] = normalise_advantages(rows["advantages"], rows["valid"])
+                    rows["advantages"] = normalise_advantages(rows["advantages"], rows["valid"], total=collective.total)
                 yield rows
 
     def _observe(self, joined: Tensors) -> None:
@@ -173,9 +182,18 @@ class RolloutTrainer:
         rest: dict[str, Any] = {"learner": learner_state, "rng": self.rng.bit_generator.state}
         return {"learner": learner}, rest | {"rows_total": self.rows_total}
 
+    def shard(self) -> tuple[Tensors, dict]:
+        """What only this one of several learners has and is kept: nothing."""
+        return {}, {}
+
     def restore(self, parts: Parts, state: dict) -> None:
-        """Restore what ``state`` gave."""
+        """Restore what ``state`` gave, which is the first learner's; the others go on with streams of their own."""
         self.learner.load_state_dict(parts["learner"], state["learner"])
+        if collective.rank():
+            self.rng = np.random.default_rng(
+                np.random.SeedSequence(self.config.seed, spawn_key=self._key(self.learner.step))
+            )
+            return
         self.rng.bit_generator.state = state["rng"]
         self.rows_total = state["rows_total"]
 

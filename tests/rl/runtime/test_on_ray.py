@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from rl import runtime
-from rl.config import GameConfig, load_config
+from rl.config import ConfigError, GameConfig, load_config
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
-from rl.runtime.processes import ActorProcess, LearnerProcess, Plan, plan
+from rl.runtime.plan import plan
+from rl.runtime.processes import ActorProcess, LearnerProcess
 from tests.rl.runtime.runs import (
     final_weights,
     finish,
@@ -135,13 +136,70 @@ def test_weights_tell_actors_how_far_on_the_run_is(tmp_path: Path) -> None:
 
 def test_plan_follows_the_cluster(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path / "small.yaml", learner_steps=1))
-    assert plan(config, {"CPU": 2}) == Plan(actors=2, actor_gpus=0.0, learner_threads=1, learner_gpus=0.0)
-    assert plan(config, {"CPU": 16}) == Plan(actors=12, actor_gpus=0.0, learner_threads=4, learner_gpus=0.0)
+    small = plan(config, {"CPU": 2})
+    assert (small.actors, small.learner_threads, small.learner_cpus, small.learner_gpus) == (2, 1, 0, 0.0)
+    large = plan(config, {"CPU": 16})
+    assert (large.actors, large.actor_cpus, large.learner_threads, large.learner_cpus) == (12, 1, 4, 4)
+    many = plan(config, {"CPU": 400}, largest=8)  # a learner is on one node, whatever the cluster has
+    assert (many.actors, many.learner_threads) == (392, 8)
     shared = plan(config, {"CPU": 16, "GPU": 1})
     assert shared.learner_gpus + shared.actors * shared.actor_gpus <= 1
     assert shared.actor_gpus > 0
     several = plan(config, {"CPU": 64, "GPU": 8})
     assert several.learner_gpus == 1
-    assert several.actors * several.actor_gpus <= 7
+    assert int(1 / several.actor_gpus) * 7 >= several.actors  # each lies on one GPU
     fixed = load_config(write_config(tmp_path / "fixed.yaml", learner_steps=1, actors=5))
     assert plan(fixed, {"CPU": 2}).actors == 5
+    assert plan(fixed, {"CPU": 2}).actor_cpus == 0
+
+
+def test_plan_of_several_learners(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path / "small.yaml", learner_steps=1, learners=2))
+    large = plan(config, {"CPU": 16})
+    assert (large.actors, large.learners, large.learner_threads, large.learner_cpus) == (12, 2, 2, 2)
+    # NCCL wants a GPU for each; where there are fewer, they train on cores.
+    assert plan(config, {"CPU": 16, "GPU": 1}).learner_gpus == 0
+    two = plan(config, {"CPU": 16, "GPU": 2})
+    assert two.learner_gpus > 0.5
+    assert two.learner_gpus + 6 * two.actor_gpus <= 1  # of each GPU; there are 12 actors
+    assert plan(config, {"CPU": 16, "GPU": 4}).learner_gpus == 1
+    ppo = load_config(write_config(tmp_path / "ppo.yaml", "ppo", learner_steps=1, learners=2))
+    assert plan(ppo, {"CPU": 2}).actors == 2  # each learner has actors of its own
+    assert plan(ppo, {"CPU": 16}).actors == 4
+
+
+@pytest.mark.parametrize(
+    ("kind", "overrides", "told"),
+    [
+        ("games", ["run.learners=3"], "learner.batch_size 32 must be divisible by run.learners 3"),
+        ("games", ["run.learners=2", "run.mode=sync"], "mode sync has one learner"),
+        ("ppo", ["run.learners=8"], "rollout.environments 4 must be divisible by run.learners 8"),
+        ("ppo", ["run.learners=4", "run.actors=2"], "run.actors 2 must be divisible by run.learners 4"),
+    ],
+)
+def test_learners_that_cannot_divide_the_work_are_refused(
+    kind: str, overrides: list[str], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load_config(write_config(tmp_path / "small.yaml", kind, learner_steps=1), overrides)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_faults_of_the_examiner(tmp_path: Path) -> None:
+    """It dies in the middle of an examination, is replaced, and the next one is made; learning goes on."""
+    run_dir = tmp_path / "run"
+    config = write_config(tmp_path / "small.yaml", learner_steps=10**7, checkpoint_minutes=100, actors=1)
+    # One that takes long, and that follows upon the other.
+    long = ["evaluation.minutes=0.02", "evaluation.games=200", "evaluation.opponents=[mcts:200]"]
+    process = start(config, run_dir, *long)
+    wait_until(lambda: any("eval/elo" in row for row in rows(run_dir)), process, 300)
+    before = len([row for row in rows(run_dir) if "eval/elo" in row])
+    at = steps(run_dir)
+    workers(process, "ExaminerProcess")[0].send_signal(signal.SIGKILL)
+    wait_until(lambda: rows(run_dir)[-1].get("selfplay/restarts", 0) >= 1, process, 300)
+    wait_until(lambda: len([row for row in rows(run_dir) if "eval/elo" in row]) > before + 1, process, 300)
+    assert steps(run_dir) > at
+    counts = [int(row["learner_steps"]) for row in rows(run_dir)]
+    assert counts == sorted(counts)
+    kill_everything(process)
