@@ -7,6 +7,7 @@ node or opponent, its name is the label ``of``.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 
 from ray.util.metrics import Gauge
@@ -28,8 +29,14 @@ class Gauges:
             declaration, of = declared(name)
             gauge = self._gauges.get(declaration)
             if gauge is None:
-                found = metric(name)
                 kind = re.sub(r"\W+", "_", declaration.split("/<")[0])
-                told = f"{found.meaning} [{found.unit}]" if found.unit else found.meaning
-                gauge = self._gauges[declaration] = Gauge(f"fuseki_{kind}", told, tag_keys=("run", "of"))
+                gauge = self._gauges[declaration] = Gauge(f"fuseki_{kind}", told(name), tag_keys=("run", "of"))
             gauge.set(value, tags={"run": self._run, "of": of})
+
+
+def told(name: str) -> str:
+    """A metric's meaning and unit in ASCII, beyond which Ray's gauges cannot be described."""
+    found = metric(name)
+    text = f"{found.meaning} [{found.unit}]" if found.unit else found.meaning
+    plain = unicodedata.normalize("NFKD", text).translate(str.maketrans("⁄−–×·’", "/--x.'"))
+    return plain.encode("ascii", "replace").decode()
