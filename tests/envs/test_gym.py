@@ -680,7 +680,7 @@ gymnasium.register("Mine-v3", entry_point=Mine, max_episode_steps=9)
 def test_environments_and_wrappers_of_the_users_own(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "mine_for_gym.py"
     file.write_text(MINE.replace("Mine-v3", f"Mine{kind}-v3"))
-    (tmp_path / "thing_for_gym.py").write_text("class Thing: pass")
+    (tmp_path / "thing_for_gym.py").write_text("import gymnasium\n\ndef thing() -> gymnasium.Env:\n    return 3\n")
     halved = [{"name": f"{file}:Half", "by": 4}]
     with World(f"{file}:Mine", 2, options={"heavy": 2}, wrappers=halved, vectorization=kind) as world:
         _, steps = run(world, actions_for(2, 3, 2))
@@ -697,8 +697,8 @@ def test_environments_and_wrappers_of_the_users_own(kind: str, tmp_path: Path) -
         describe(f"{file}:number")
     with pytest.raises(UnknownWorld, match="neither defines nor registers 'Yours'"):
         describe(f"{file}:Yours")
-    with pytest.raises(UnknownWorld, match=r"gave a Thing, not a gymnasium\.Env"):
-        describe(f"{tmp_path}/thing_for_gym.py:Thing")
+    with pytest.raises(UnknownWorld, match=r"gave a int, not a gymnasium\.Env"):
+        describe(f"{tmp_path}/thing_for_gym.py:thing")
 
 
 def test_what_is_a_gym_id() -> None:

@@ -100,8 +100,9 @@ def test_on_ray_the_actor_is_named(tmp_path: Path) -> None:
     assert saved_step(run_dir) > first
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
-@pytest.mark.parametrize("fault", ["raise in reset", pytest.param("exit", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("fault", ["raise in reset", "exit"])
 def test_on_ray_actors_that_never_finish_anything_are_no_accident(fault: str, tmp_path: Path) -> None:
     config = small(tmp_path, env_steps=10**9, actors=1)
     with pytest.raises(RunFailed) as told:
@@ -141,6 +142,7 @@ def test_a_learning_rate_that_no_game_bears_is_reported(tmp_path: Path, capsys: 
     assert saved_step(run_dir) == read_metrics(run_dir)[-1]["learner_steps"]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_on_ray_numbers_that_are_none_end_the_run_too(tmp_path: Path) -> None:
     config, run_dir = small(tmp_path, env_steps=10**9, checkpoint_minutes=100), tmp_path / "run"

@@ -49,6 +49,7 @@ def test_code_and_configuration_and_nothing_else(tmp_path: Path) -> None:
     assert not sent.code.exists() and not sent.folder.exists()
 
 
+@pytest.mark.slow
 def test_the_folder_trains_by_itself(tmp_path: Path) -> None:
     """With none of our code on the path but the folder's own, and an environment of the user's own."""
     (tmp_path / "here").mkdir()

@@ -103,7 +103,7 @@ def test_a_killed_run_ends_with_the_same_weights(
         np.testing.assert_array_equal(value, resumed[tensor], err_msg=tensor)
 
 
-@pytest.mark.parametrize(("kind", "last"), [("ppo", 2000), ("impala", 400)])
+@pytest.mark.parametrize(("kind", "last"), [("ppo", 2000), pytest.param("impala", 400, marks=pytest.mark.slow)])
 def test_so_it_does_after_sigkill_at_any_moment(kind: str, last: int, tmp_path: Path) -> None:
     config = write_config(tmp_path / "small.yaml", kind, mode="sync", learner_steps=last, checkpoint_minutes=0.000001)
     whole = train(load_config(config), tmp_path / "whole", serial=True)
