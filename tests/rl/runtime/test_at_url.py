@@ -178,6 +178,7 @@ def test_what_a_kill_leaves_of_an_upload_is_no_checkpoint(bucket: str) -> None:
     assert interrupted == 2, "no kill came in the middle of an upload"
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_its_store_and_loses_nothing(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,6 +87,7 @@ def test_the_command_ends_with_status_1_and_one_sentence(tmp_path: Path, capsys:
     assert not any("Traceback" in line for line in said)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_on_ray_the_actor_is_named(tmp_path: Path) -> None:
     config, run_dir = small(tmp_path, env_steps=10**9, actors=1), tmp_path / "run"
