@@ -18,7 +18,8 @@ SETTLE_SECONDS = 1.0  # until it mostly does: a dead actor is not replaced befor
 @dataclass
 class Actor:
     process: Any
-    node: str = ""  # the node that it is on; "" while it is starting
+    node: str = ""  # id of the node that it is on, and
+    address: str = ""  # that node's address; "" while it is starting
     held: int = -1  # the version of the weights that it has
 
 
@@ -38,6 +39,10 @@ class Crew:
 
     def add(self, index: int, process: Any) -> None:
         self.actors[index] = Actor(process)
+
+    def started(self, index: int, node: str) -> None:
+        """An actor has started, on ``node``."""
+        self.actors[index].node, self.actors[index].address = node, addresses().get(node, "")
 
     def vacant(self) -> int:
         """The lowest number that is free."""
@@ -84,4 +89,9 @@ class Crew:
 
 def alive() -> set[str]:
     """The ids of the cluster's nodes."""
-    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+    return set(addresses())
+
+
+def addresses() -> dict[str, str]:
+    """Id → address of the cluster's nodes."""
+    return {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}

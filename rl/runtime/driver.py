@@ -22,7 +22,7 @@ from rl.runtime.learners import Learners, LearnersLost, lost_each_other
 from rl.runtime.plan import Plan, grows, plan_now
 from rl.runtime.processes import PROCESS_LOST, RayActor, RayExaminer, named
 from rl.runtime.session import Session
-from rl.runtime.watch import Watch, Whereabouts
+from rl.runtime.watch import Watch
 from rl.weights import Publisher
 
 log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Driver:
         self.crew = Crew()
         self.restarts = 0  # processes that were replaced
         self.begun = session.clock.env_steps
-        self.watch, self.whereabouts = Watch(), Whereabouts()
+        self.watch = Watch()
         self.trained = 0  # batches that were trained on
         self.waiting = 0  # stretches that were given out and not trained on yet
         self._begin_learning(session.restored_from)
@@ -93,7 +93,7 @@ class Driver:
         process = RayActor.options(num_cpus=self.plan.actor_cpus, num_gpus=self.plan.actor_gpus).remote(
             self.config, seed, self.parts
         )
-        self.crew.add(index, self.whereabouts.started(index, process))
+        self.crew.add(index, process)
         self.calls[process.node.remote()] = Call("start", index)
         self.calls[process.use.remote(self.newest.weights)] = Call("use", index)
         self.crew.actors[index].held = self.newest.version
@@ -201,7 +201,7 @@ class Driver:
                 raise named(error, WHO.get(call.kind, f"actor {call.worker}")) from error
             else:
                 if call.kind == "start":
-                    self.crew.actors[call.worker].node = call.aside[0]
+                    self.crew.started(call.worker, call.aside[0])
                 done.append(call)
         if self.learners is not learners:  # then what else came is of a time that did not happen
             done = [call for call in done if call.kind == "examine"]
@@ -213,7 +213,7 @@ class Driver:
         (report, summary), games = call.aside
         self.crew.finished(call.worker)
         self.session.played(report)
-        self.watch.played(call.worker, self.whereabouts.nodes().get(call.worker, "?"), report)
+        self.watch.played(call.worker, self.crew.actors[call.worker].address or "?", report)
         self.session.finished(summary)
         if summary["records"]:
             reply, rank = self.learners.add(games, summary.get("moves", summary["records"]))
@@ -258,7 +258,7 @@ class Driver:
     def status(self) -> dict[str, float]:
         actors = self.crew.actors
         waiting = sum(call.kind == "add" for call in self.calls.values())
-        nodes = {index: node for index, node in self.whereabouts.nodes().items() if index in actors}
+        nodes = {index: actor.address for index, actor in actors.items() if actor.address}
         lags = {index: self.published.version - actor.held for index, actor in actors.items() if actor.held >= 0}
         return self.learners.status | {
             "selfplay/actors": len(actors),

@@ -1,17 +1,15 @@
 """Who does how much on a cluster: each actor's and each node's part, for metrics and all that shows them.
 
-Reads: the reports of stretches of play that the driver gets anyway, and once from each actor where it is. Writes: rows
-of metrics, ``.../<actor>`` and ``.../<node>``. An actor is named "3@10.0.0.7", a node by its address alone.
+Reads: the reports of stretches of play that the driver gets anyway, and where its crew says that actors are. Writes:
+rows of metrics, ``.../<actor>`` and ``.../<node>``. An actor is named "3@10.0.0.7", a node by its address alone.
 """
 
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
-
-import ray
+from typing import TYPE_CHECKING
 
 from rl.runtime.timeline import Timeline
 
@@ -74,33 +72,3 @@ class Watch:
         self._evaluations.clear()
         self._since = now
         return row
-
-
-class Whereabouts:
-    """Which machine each actor is on, as the actors themselves say when they have started."""
-
-    def __init__(self) -> None:
-        self._nodes: dict[int, str] = {}
-        self._asked: dict[Any, int] = {}  # reference to an actor's answer → its index
-        self.lives: Counter[int] = Counter()
-
-    def started(self, index: int, actor: Any) -> Any:
-        """Actor ``index`` has a new process; returns it."""
-        self._asked = {asked: i for asked, i in self._asked.items() if i != index}
-        self._nodes.pop(index, None)
-        self._asked[actor.node.remote()] = index
-        self.lives[index] += 1
-        return actor
-
-    def nodes(self) -> dict[int, str]:
-        """Actor → address of its machine, of those that have said it."""
-        if self._asked:
-            ready, _ = ray.wait(list(self._asked), num_returns=len(self._asked), timeout=0)
-            addresses = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes()} if ready else {}
-            for reference in ready:
-                index = self._asked.pop(reference)
-                try:
-                    self._nodes[index] = addresses[ray.get(reference)]
-                except (ray.exceptions.RayError, KeyError):
-                    continue  # it or its machine died, which the driver finds out by itself; another will be asked
-        return self._nodes
