@@ -66,7 +66,7 @@ def selfplay(config: GameConfig) -> dict[str, Any]:
     if config.run.actors not in ("auto", 1):
         from rl.runtime import scaling
 
-        return scaling.actors(config, ROUNDS, SECONDS)
+        return scaling.actors(config, _compare, SECONDS)
     started = time.perf_counter()
     trainer = GameTrainer(config, device="auto")
     worker = SelfPlayWorker(config, seed=config.seed)
@@ -111,7 +111,7 @@ def learner(config: GameConfig) -> dict[str, Any]:
 
         game = envs.make(config.env, **config.env_options)
         games = [_random_game(game, rng) for _ in range(-(-4 * size // game.max_moves) * 2)]
-        return scaling.learners(config, games, ROUNDS, SECONDS)
+        return scaling.learners(config, games, _compare, SECONDS)
     trainer = GameTrainer(config)
     while trainer.window.total < 4 * size:
         trainer.add([_random_game(trainer.game, rng)])

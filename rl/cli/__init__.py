@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rl.cli import compare, evaluate, insight, play, robustness, status, submit
-from rl.cli.agents import AgentArgument, Device, Json, Simulations, load_agent
+from rl.cli.agents import AgentArgument, Device, Json, Overrides, Resume, Simulations, load_agent
 from rl.console import (
     Commands,
     WrongInput,
@@ -71,16 +71,14 @@ def setup(
 @app.command()
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Configuration file.")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[key.sub=value]...", help="Settings that replace the file's.")
-    ] = None,
+    overrides: Overrides = None,
     run_dir: Annotated[
         str | None,
         typer.Option(
             help="Folder of the run, or its URL (s3://...); default: runs/CONFIG-DATE-TIME.", show_default=False
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run-dir.")] = False,
+    resume: Resume = False,
     serial: Annotated[bool, typer.Option("--serial", help="The whole cycle in this process, without Ray.")] = False,
 ) -> None:
     """Train an agent."""
@@ -157,7 +155,7 @@ def bench(
     config: Annotated[
         Path | None, typer.Argument(metavar="[CONFIG.yaml]", help="Default: Connect Four or CartPole.")
     ] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value]...")] = None,
+    overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
     """Measure throughput against what this machine can do at best."""

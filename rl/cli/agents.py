@@ -1,4 +1,4 @@
-"""What the commands that take an agent share: its argument, loading it, and options for one kind of agent only."""
+"""What commands share: an agent's argument, loading it, options for one kind of agent only, a run's settings."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ Simulations = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, and nothing else, on standard output.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[key.sub=value]...", help="Settings that replace the file's.")
+]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --run-dir.")]
 
 MATCH_OPTIONS = ("games", "openings", "seats", "move_seconds", "save")
 GAME_OPTIONS = (*MATCH_OPTIONS, "simulations", "split")

@@ -73,12 +73,12 @@ def saliency(
     options = {"method": method.value, "target": target.value, "faithfulness": faithfulness, "seed": seed, "out": out}
     if isinstance(loaded, GymAgent):
         refuse(context, BOARD_OPTIONS, f"is for board games and {agent!r} acts in {loaded.config.env}")
-        result = _running(lambda: _saliency_of_moment(loaded, steps, **options))  # type: ignore[arg-type]
+        result = running(lambda: _saliency_of_moment(loaded, steps, **options))  # type: ignore[arg-type]
     else:
         refuse(context, ["steps"], f"is for Gymnasium environments and {agent!r} plays {loaded.game.title}")
         state, chosen = _position(loaded, moves, action)
-        result = _running(lambda: _saliency_of_position(loaded, state, chosen, moves, **options))  # type: ignore[arg-type]
-    _tell(result, out, as_json, hidden=("shares",))
+        result = running(lambda: _saliency_of_position(loaded, state, chosen, moves, **options))  # type: ignore[arg-type]
+    tell(result, out, as_json, hidden=("shares",))
 
 
 def _saliency_of_position(
@@ -212,15 +212,15 @@ def attention(
     loaded = load_any(agent, device)
     if isinstance(loaded, GymAgent):
         refuse(context, ("moves", "point"), f"is for board games and {agent!r} acts in {loaded.config.env}")
-        result = _running(lambda: _attention_of_moment(loaded, steps, seed, out))
+        result = running(lambda: _attention_of_moment(loaded, steps, seed, out))
     else:
         refuse(context, EPISODE_OPTIONS, f"is for Gymnasium environments and {agent!r} plays {loaded.game.title}")
         state, _ = _position(loaded, moves, None)
         cells = loaded.game.board_shape[0] * loaded.game.board_shape[1]
         if point is not None and point >= cells:
             raise WrongInput(f"--from: point {point} is not on the board, whose points are 0 to {cells - 1}")
-        result = _running(lambda: _attention_of_position(loaded, state, moves, point, out))
-    _tell(result, out, as_json, hidden=("weights", "rollout"))
+        result = running(lambda: _attention_of_position(loaded, state, moves, point, out))
+    tell(result, out, as_json, hidden=("weights", "rollout"))
 
 
 def _attention_of_position(
@@ -301,7 +301,7 @@ def probe(
     """At which depth, and after how much training, concepts can be read off a network, against control tasks."""
     need_extra(out)
     loaded = load_agent(agent, device)
-    result = _running(lambda: _probe(loaded, agent, positions, concepts, seed, out))
+    result = running(lambda: _probe(loaded, agent, positions, concepts, seed, out))
     if not as_json:
         rows = result.pop("results")
         for row in rows:
@@ -311,7 +311,7 @@ def probe(
                 f"({row['low']:.3f} to {row['high']:.3f})  control {row['control']:.3f}  "
                 f"selectivity {row['selectivity']:+.3f}"
             )
-    _tell(result, out, as_json)
+    tell(result, out, as_json)
 
 
 def _probe(agent: Agent, name: str, count: int, wanted: str | None, seed: int, out: Path | None) -> dict[str, Any]:
@@ -371,7 +371,7 @@ def _position(agent: Agent, moves: str, action: str | None) -> tuple[np.ndarray,
     return state, chosen[0]
 
 
-def _running(work: Any) -> dict[str, Any]:
+def running(work: Any) -> dict[str, Any]:
     from envs.gym import WorldError
 
     try:
@@ -382,7 +382,7 @@ def _running(work: Any) -> dict[str, Any]:
     return result
 
 
-def _tell(result: dict[str, Any], out: Path | None, as_json: bool, hidden: tuple[str, ...] = ()) -> None:
+def tell(result: dict[str, Any], out: Path | None, as_json: bool, hidden: tuple[str, ...] = ()) -> None:
     """``hidden``: what is only for machines and the picture."""
     if not as_json:
         result = {name: value for name, value in result.items() if name not in hidden}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 from rl.cli.agents import AgentArgument, Device, Json, Simulations, load_any, refuse
-from rl.cli.insight import _running, _tell, need_extra
+from rl.cli.insight import need_extra, running, tell
 from rl.console import WrongInput, check_writable, progress_bar, unwritable
 
 if TYPE_CHECKING:
@@ -62,15 +62,15 @@ def robustness(
         refuse(context, GAME_OPTIONS, f"is for board games and {agent!r} acts in {loaded.config.env}")
         kinds, strengths = _kinds(attacks), _numbers("budgets", budgets)
         agents = [loaded, *(_same_world(loaded, load_any(name, device)) for name in beside or [])]
-        result = _running(lambda: _budgets(agents, kinds, strengths, episodes, steps, seed, out))
-        _tell(result, out, as_json)
+        result = running(lambda: _budgets(agents, kinds, strengths, episodes, steps, seed, out))
+        tell(result, out, as_json)
         return
     refuse(context, EPISODE_OPTIONS, f"is for Gymnasium environments and {agent!r} plays {loaded.game.title}")
     budget = loaded.config.search.simulations if simulations is None else simulations
     if exploiter is not None:
         refuse(context, ("positions", "own", "set_file"), "is for checks without --exploiter")
         opposed = [int(value) for value in _numbers("victim-simulations", victim_simulations)]
-        result = _running(lambda: _exploited(loaded, exploiter, opposed, games, simulations, seed, out))
+        result = running(lambda: _exploited(loaded, exploiter, opposed, games, simulations, seed, out))
         if not as_json:
             for row in result.pop("curve"):
                 print(
@@ -78,14 +78,14 @@ def robustness(
                     f"{row['score']:.3f} ({row['score_low']:.3f} to {row['score_high']:.3f}), {row['wins']} wins, "
                     f"{row['draws']} draws, {row['losses']} losses"
                 )
-        _tell(result, out, as_json)
+        tell(result, out, as_json)
         return
     if out is not None:
         raise WrongInput("--out draws the curves of attacks and of an exploiter: give --exploiter RUN, or leave it out")
     if set_file is not None:
         check_writable(set_file.parent)
-    result = _running(lambda: _checked(loaded, budget, positions, own, set_file, seed))
-    _tell(result, None, as_json, hidden=("blunders",))
+    result = running(lambda: _checked(loaded, budget, positions, own, set_file, seed))
+    tell(result, None, as_json, hidden=("blunders",))
 
 
 def _kinds(text: str) -> list[Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rl.cli.agents import Overrides, Resume
 from rl.console import WrongInput, fail, user_input
 
 if TYPE_CHECKING:
@@ -21,9 +22,7 @@ Address = Annotated[
 def submit(
     address: Address,
     config: Annotated[Path | None, typer.Argument(metavar="CONFIG.yaml", help="Configuration file.")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[key.sub=value]...", help="Settings that replace the file's.")
-    ] = None,
+    overrides: Overrides = None,
     run_dir: Annotated[
         str | None,
         typer.Option(
@@ -32,7 +31,7 @@ def submit(
             show_default=False,
         ),
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --run-dir.")] = False,
+    resume: Resume = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Send the job, and leave it.")] = False,
     status: Annotated[str | None, typer.Option(metavar="JOB", help="Say how a job is doing.")] = None,
     follow: Annotated[str | None, typer.Option(metavar="JOB", help="Follow a job's log until it is over.")] = None,

@@ -1,7 +1,7 @@
 """``fuseki bench selfplay`` and ``learner`` of several processes: what N of them do at once, against N times one alone.
 
-One alone and all of them are timed in turn, A B B A, in the same processes, so that a machine that others share slows
-both alike.
+One alone and all of them are timed in turn, in the same processes, so that a machine that others share slows both
+alike: ``compare`` takes what measures all of them, what measures the ceiling, and their unit (``rl.bench``).
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 import ray
@@ -23,8 +22,10 @@ from rl.runtime.learners import Learners
 from rl.runtime.plan import plan_now
 from rl.runtime.processes import RayActor
 
+Compare = Callable[[Callable[[], float], Callable[[], float], str], dict[str, Any]]
 
-def actors(config: GameConfig, rounds: int, seconds: float) -> dict[str, Any]:
+
+def actors(config: GameConfig, compare: Compare, seconds: float) -> dict[str, Any]:
     """Evaluations/s, recalled ones too, of ``run.actors`` actors at once; the ceiling is so many times one alone."""
     count = config.run.actors
     assert count != "auto", "else the plain benchmark is asked for"
@@ -42,11 +43,11 @@ def actors(config: GameConfig, rounds: int, seconds: float) -> dict[str, Any]:
             return sum((r.evaluations + r.recalled) / r.seconds for r in reports)
 
         play(crew)  # games apart from each other
-        found = _alone_and_together(lambda: play(crew[:1]), lambda: play(crew), count, rounds)
-    return found | {"unit": "evaluations/s", "actors": count}
+        found = compare(lambda: play(crew), lambda: count * play(crew[:1]), "evaluations/s")
+    return found | {"times_one": round(count * found["share"], 3), "actors": count}
 
 
-def learners(config: GameConfig, games: Sequence[GameRecord], rounds: int, seconds: float) -> dict[str, Any]:
+def learners(config: GameConfig, games: Sequence[GameRecord], compare: Compare, seconds: float) -> dict[str, Any]:
     """Rows/s of ``run.learners`` learners; the ceiling is so many times one, which has the whole batch to itself.
 
     ``games`` are what all of them learn from.
@@ -65,8 +66,9 @@ def learners(config: GameConfig, games: Sequence[GameRecord], rounds: int, secon
         for which in (alone, joined):
             train(which, 2)  # what is measured or allocated once
         steps = max(2, round(seconds * train(alone, 4) / batch))
-        found = _alone_and_together(lambda: train(alone, steps), lambda: train(joined, steps), count, rounds)
-    return found | {"unit": "rows/s", "learners": count, "batch_size": batch, "updates_a_round": steps}
+        found = compare(lambda: train(joined, steps), lambda: count * train(alone, steps), "rows/s")
+    times = {"times_one": round(count * found["share"], 3)}
+    return found | times | {"learners": count, "batch_size": batch, "updates_a_round": steps}
 
 
 def _begun(config: GameConfig, placed: Any, games: Sequence[GameRecord]) -> Learners:
@@ -74,25 +76,3 @@ def _begun(config: GameConfig, placed: Any, games: Sequence[GameRecord]) -> Lear
     stored = ray.put(list(games))
     ray.get([process.add.remote(stored) for process in found.processes])
     return found
-
-
-def _alone_and_together(
-    alone: Callable[[], float], together: Callable[[], float], count: int, rounds: int
-) -> dict[str, Any]:
-    pairs = []
-    for number in range(rounds):
-        if number % 2:
-            all_of_them = together()
-            pairs.append((alone(), all_of_them))
-        else:
-            pairs.append((alone(), together()))
-    shares = [value / (count * one) for one, value in pairs]
-    return {
-        "value": round(median(value for _, value in pairs), 1),
-        "ceiling": round(median(count * one for one, _ in pairs), 1),
-        "share": round(median(shares), 4),
-        "share_low": round(min(shares), 4),
-        "share_high": round(max(shares), 4),
-        "times_one": round(median(value / one for one, value in pairs), 3),
-        "rounds": rounds,
-    }
