@@ -19,6 +19,7 @@ What is checked, on random games from one seed:
 * no game is longer than ``max_moves``;
 * each symmetry is a permutation, the first the identity, and playing commutes with it: in the transformed game the
   transformed moves are legal and give the transformed planes;
+* in a game that is declared ``monotone``, a stone that wins would also have won if the loser had passed before it;
 * planes do not hide the side to move. Only the certain case is an error: the planes of a state are the same whichever
   side is to move, although a move wins for one side and not for the other. That planes are *drawn* from the side to
   move's point of view cannot be seen from outside and stays the author's duty.
@@ -307,6 +308,18 @@ class _GuardedRules:
                 "draw them from the side to move's point of view"
             )
 
+    def check_monotone(self, state: np.ndarray, reply: int) -> None:
+        """``reply``, which won after one more move, must also win where ``state``'s side to move passes."""
+        passed = state.copy()
+        passed[TO_MOVE] = 1 - state[TO_MOVE]
+        if self.game.legal_mask(passed)[reply]:
+            self.game.play(passed, reply)
+            if passed[STATUS] == SECOND_WON - state[TO_MOVE]:
+                return
+        raise self.broken(
+            f"declared monotone, but action {reply} would not have won if the move before it had been a pass"
+        )
+
     def require_equal(self, rule: str, first: np.ndarray, second: np.ndarray) -> None:
         if not np.array_equal(first, second):
             raise self.broken(
@@ -363,6 +376,8 @@ def _random_game(rules: _GuardedRules, rng: np.random.Generator, symmetry: int) 
             if not np.array_equal(twin[:HEADER], state[:HEADER]):
                 raise rules.broken(f"symmetry {symmetry} does not hold: action {action} and its image end differently")
         moves.append(action)
+    if game.monotone and state[STATUS] in (FIRST_WON, SECOND_WON) and len(states) > 2:
+        rules.check_monotone(states[-3], moves[-1])
     rules.render(states[0])
     rules.render(state)
     replayed = rules.initial()

@@ -80,6 +80,10 @@ class Game:
     # returns the margin in points by which the first player is ahead, komi included. From any state, as it stands.
     territory: Any = None
     plane_names: tuple[str, ...] = ()
+    # Every move puts a stone on a point that either side might take, and a stone never harms its owner (Gomoku, say):
+    # a reply that wins at once would also have won if the other side had passed. The search's lookahead then looks for
+    # winning replies once in a position, not after each of its moves.
+    monotone: bool = False
     # What actions mean on the board, which lets a network's policy head follow any board size. "points": action i is
     # board point i, and actions from H·W on (a pass, a swap) concern the whole board. "columns": action i is
     # column i. "flat": no such relation.

@@ -156,6 +156,7 @@ def gomoku(size: int = 9, exact: bool = False) -> Game:
             "ones when only exactly five win",
         ),
         action_layout="points",
+        monotone=True,
         params=(size, int(exact)),
         point_symmetries=symmetries,
         action_symmetries=symmetries,

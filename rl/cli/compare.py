@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import importlib.util
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,12 @@ import typer
 
 from rl.cli.agents import Json
 from rl.console import WrongInput, check_writable, fail, note, show, user_input, while_running
+
+
+class Matches(enum.StrEnum):
+    all = "all"
+    first = "first"
+    none = "none"
 
 
 def compare(
@@ -36,6 +43,9 @@ def compare(
     games: Annotated[int, typer.Option(min=2, help="Games of each match.")] = 40,
     positions: Annotated[int, typer.Option(min=1, help="Solved positions, where some are known.")] = 1000,
     episodes: Annotated[int, typer.Option(min=1, help="Episodes an agent, in other environments.")] = 100,
+    matches: Annotated[
+        Matches, typer.Option(help="Which last agents of board games play each other; first: the first and each other.")
+    ] = Matches.all,
     fit: Annotated[
         bool, typer.Option("--fit", help="Fit strength against compute over sizes of board and network (Jones 2021).")
     ] = False,
@@ -46,7 +56,7 @@ def compare(
     from rl.compare.plan import make_plan
 
     with user_input():
-        plan = make_plan(configs, seeds, budget, snapshots, vary or [])
+        plan = make_plan(configs, seeds, budget, snapshots, vary or [], matches.value)
         if fit:
             from rl.compare.scaling import check
 

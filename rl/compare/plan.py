@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -18,6 +18,10 @@ from rl.config.sections import BUDGETS
 from rl.evaluation.game_files import file_name
 
 NEVER = 1e9  # minutes; evaluations while training would be charged to its clock, and are made afterwards instead
+
+
+# Every two of an environment; the first configuration, which the others are variations of, against each; none.
+Matches = Literal["all", "first", "none"]
 
 
 class Wrong(ValueError):
@@ -48,6 +52,7 @@ class Plan:
     seeds: tuple[int, ...]
     budget: tuple[str, float]  # a name of BUDGETS, and how much of it
     snapshots: int  # agents measured on the way of each run
+    matches: Matches = "all"  # which last agents of a board game play each other
 
     @property
     def environments(self) -> list[str]:
@@ -67,7 +72,14 @@ class Plan:
         return parse_config(data, contender.label)
 
 
-def make_plan(configs: Sequence[str], seeds: int, budget: str, snapshots: int = 8, vary: Sequence[str] = ()) -> Plan:
+def make_plan(
+    configs: Sequence[str],
+    seeds: int,
+    budget: str,
+    snapshots: int = 8,
+    vary: Sequence[str] = (),
+    matches: Matches = "all",
+) -> Plan:
     """Read what the user typed.
 
     ``configs``: each a YAML file and, in the same words, settings that replace its own ("a.yaml key.sub=value"), and
@@ -96,7 +108,7 @@ def make_plan(configs: Sequence[str], seeds: int, budget: str, snapshots: int = 
             contenders.append(Contender(label, environment, config))
     if len(contenders) < 2:
         raise Wrong("there is nothing to compare with: name a second configuration, or several values by --vary")
-    plan = Plan(tuple(_unique(contenders)), tuple(range(seeds)), _budget(budget), snapshots)
+    plan = Plan(tuple(_unique(contenders)), tuple(range(seeds)), _budget(budget), snapshots, matches)
     for contender in plan.contenders:
         plan.config(contender, 0)  # raises where the budget does not fit
     _check_kinds(plan)
@@ -176,7 +188,7 @@ def _unique(contenders: Sequence[Contender]) -> list[Contender]:
 def describe(plan: Plan) -> dict[str, Any]:
     """The plan as plain JSON values."""
     name, amount = plan.budget
-    return {"budget": {name: amount}, "seeds": list(plan.seeds), "snapshots": plan.snapshots}
+    return {"budget": {name: amount}, "seeds": list(plan.seeds), "snapshots": plan.snapshots, "matches": plan.matches}
 
 
 __all__ = ["ConfigError", "Contender", "Plan", "Wrong", "describe", "make_plan"]

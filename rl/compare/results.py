@@ -64,20 +64,35 @@ def summarise(
         contenders = [c for c in plan.contenders if c.environment == name]
         kind = strength_kind(contenders[0])
         measured = {(c.label, s): measure_run(plan, c, s, out, effort, step) for c in contenders for s in seeds}
-        matches = _matches(contenders, seeds, out, effort, step) if kind != "return" else []
+        playing = [] if kind == "return" else pairs(contenders, plan)
+        matches = _matches(playing, seeds, out, effort, step)
         if kind == "elo":
             _rate(contenders, seeds, measured, matches)
         rows = [_row(c, seeds, measured, kind) for c in contenders]
+        for row in rows[1:]:
+            row["change"] = _change(row, rows[0])
         environments.append({"environment": name, "strength": kind, "contenders": rows, "matches": matches})
     return describe(plan) | {"seeds": list(seeds), "effort": vars(effort), "environments": environments}
 
 
+def pairs(contenders: Sequence[Contender], plan: Plan) -> list[tuple[Contender, Contender]]:
+    """Who plays whom at the end."""
+    if plan.matches == "none":
+        return []
+    every = itertools.combinations(contenders, 2)
+    return [pair for pair in every if plan.matches == "all" or pair[0] is contenders[0]]
+
+
 def _matches(
-    contenders: Sequence[Contender], seeds: Sequence[int], out: Path, effort: Effort, step: Callable[[str], None]
+    pairs: Sequence[tuple[Contender, Contender]],
+    seeds: Sequence[int],
+    out: Path,
+    effort: Effort,
+    step: Callable[[str], None],
 ) -> list[dict[str, Any]]:
-    """Each contender's last agent against each other's, network against network, and as each plays with its search."""
+    """The two last agents of each pair, network against network, and as each plays with its search."""
     found = []
-    for a, b in itertools.combinations(contenders, 2):
+    for a, b in pairs:
         for searching in (False, True) if a.simulations or b.simulations else (False,):
             results = [measure_match(a, b, seed, searching, out, effort, step) for seed in seeds]
             mean, low, high = student_interval([r.score for r in results])
@@ -137,6 +152,18 @@ def _row(
     return row
 
 
+def _change(row: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
+    """What each final measure differs from the first contender's, seed by seed: its mean, with an interval.
+
+    The interval of the differences says whether one is better; those of the two means may overlap all the same.
+    """
+    found = {}
+    for name, interval in row["final"].items():
+        both = zip(interval["values"], first["final"][name]["values"], strict=True)
+        found[name] = _interval([mine - other for mine, other in both], share=False)
+    return found
+
+
 def parameters(contender: Contender) -> int:
     """Numbers that the contender's network learns."""
     config = contender.config
@@ -192,11 +219,17 @@ def table(result: dict[str, Any]) -> str:
     ]
     for found in result["environments"]:
         names = list(dict.fromkeys(name for row in found["contenders"] for name in row["final"]))
-        head = ["", *(NAMES[n] for n in names), "parameters", "evaluations", "moves or steps", "updates", "wall time"]
+        changes = [n for n in names if any(n in row.get("change", {}) for row in found["contenders"])]
+        heads = [part for n in names for part in ([NAMES[n], "change"] if n in changes else [NAMES[n]])]
+        head = ["", *heads, "parameters", "evaluations", "moves or steps", "updates", "wall time"]
         lines += [f"**{found['environment']}**", "", _line(head), _line(["---", *["---:"] * (len(head) - 1)])]
         for row in found["contenders"]:
             clock = row["compute"]
-            cells = [row["label"], *(cell(name, row["final"].get(name)) for name in names)]
+            cells = [row["label"]]
+            for name in names:
+                cells.append(cell(name, row["final"].get(name)))
+                if name in changes:
+                    cells.append(cell(name, row.get("change", {}).get(name), signed=True))
             cells += [f"{row['parameters']:,}", *(f"{clock[n]:,.0f}" for n in ("evaluations", "env_steps"))]
             lines.append(_line([*cells, f"{clock['learner_steps']:,.0f}", f"{clock['seconds']:,.0f} s"]))
         lines.append("")
@@ -218,16 +251,16 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def cell(name: str, found: dict[str, Any] | None) -> str:
-    """A mean with its interval, in per cent where it is a share."""
+def cell(name: str, found: dict[str, Any] | None, signed: bool = False) -> str:
+    """A mean with its interval, in per cent where it is a share; ``signed`` for differences."""
     if found is None:
         return ""
     factor, digits, unit = (100, 1, " %") if name.startswith("accuracy") else (1, 0 if name == "elo" else 1, "")
 
     def show(value: float) -> str:
-        return f"{factor * value:,.{digits}f}"
+        return f"{factor * value:{'+' if signed else ''},.{digits}f}"
 
-    mean = f"{show(found['mean'])}{unit}"
+    mean = f"{show(found['mean'])}{'' if signed else unit}"
     return mean if found["low"] is None else f"{mean} ({show(found['low'])} to {show(found['high'])})"
 
 

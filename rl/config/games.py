@@ -36,7 +36,8 @@ class SearchConfig(Section):
     kind: Literal["gumbel", "puct"] = "gumbel"
     simulations: Annotated[int, Field(ge=0)] = 32  # 0: the network alone plays, which learns by ``ppo`` then
     solver: bool = True  # back up proven wins, draws and losses exactly (Winands et al. 2008, MCTS-Solver)
-    lookahead: bool = False  # try a new node's moves, and the replies, for immediate wins; cheap only in cheap games
+    # Try a new node's moves, and the replies, for immediate wins: cheap where moves are few, or the game is monotone (Gomoku)
+    lookahead: bool = False
     reuse_tree: bool = False  # keep the played move's subtree for the next search
     # Answers of the network that are kept while its weights stay the same (KataGo's nnCacheSize): searches of a game
     # ask much again that the last one asked, and come to a position by several ways. 0: none

@@ -120,11 +120,22 @@ def winning_move(state, legal, first, play, scratch):
 
 
 @njit(error_model="numpy")
-def note_refuted_moves(tree, b, node, play, legal, mask, scratch):
+def note_refuted_moves(tree, b, node, knobs, play, legal, mask, scratch):
     """Note as lost every move that the opponent can answer by winning at once; True when all moves are such."""
     state, prior, edge_proven = tree.state[b, node], tree.prior[b, node], tree.edge_proven[b, node]
     after, reply = scratch[0], scratch[1]
     hopeless = True
+    if knobs.monotone == 1:
+        # What would win if the side to move passed; most often nothing does.
+        after[:] = state
+        after[TO_MOVE] = 1 - state[TO_MOVE]
+        threat = winning_move(after, prior, 0, play, reply)
+        if threat < 0:
+            return False
+        mask[:] = 0
+        while threat >= 0:
+            mask[threat] = 1
+            threat = winning_move(after, prior, threat + 1, play, reply)
     for a in range(prior.shape[0]):
         if prior[a] == 0.0:
             continue
@@ -132,8 +143,14 @@ def note_refuted_moves(tree, b, node, play, legal, mask, scratch):
         play(after, a)
         refuted = False
         if after[STATUS] == ONGOING and after[TO_MOVE] != state[TO_MOVE]:
-            legal(after, mask)
+            threat = mask[a]
+            if knobs.monotone == 1:
+                mask[a] = 0  # taken
+            else:
+                legal(after, mask)
             refuted = winning_move(after, mask, 0, play, reply) >= 0
+            if knobs.monotone == 1:
+                mask[a] = threat
         if refuted:
             edge_proven[a] = PROVEN_LOSS
         else:
@@ -261,7 +278,7 @@ def select_leaf(tree, lanes, b, knobs, play, legal, mask, scratch, q, policy):
                 if knobs.lookahead == 1 and proven[child] == UNPROVEN:
                     if winning_move(tree.state[b, child], prior[child], 0, play, scratch[0]) >= 0:
                         prove(tree, b, child, PROVEN_WIN)
-                    elif note_refuted_moves(tree, b, child, play, legal, mask, scratch):
+                    elif note_refuted_moves(tree, b, child, knobs, play, legal, mask, scratch):
                         prove(tree, b, child, PROVEN_LOSS)
             if new or proven[child] != UNPROVEN:
                 break
@@ -433,7 +450,7 @@ def plant(tree, lanes, b, knobs, state, play, legal, mask, scratch):
         lanes.phase[b] = DONE
         action = winning_move(tree.state[b, 0], tree.prior[b, 0], action + 1, play, scratch[0])
     if lanes.phase[b] == ROOT:
-        note_refuted_moves(tree, b, 0, play, legal, mask, scratch)
+        note_refuted_moves(tree, b, 0, knobs, play, legal, mask, scratch)
 
 
 @njit(error_model="numpy")

@@ -49,6 +49,7 @@ class Search:
             kind=GUMBEL if config.kind == "gumbel" else PUCT,
             solver=int(config.solver),
             lookahead=int(config.lookahead),
+            monotone=int(game.monotone),
             root_symmetries=int(config.root_symmetries),
             max_considered=config.max_considered,
             c_visit=config.c_visit,

@@ -64,11 +64,12 @@ class Lanes(NamedTuple):
 
 
 class Knobs(NamedTuple):
-    """Scalars of SearchConfig in the form that compiled code takes."""
+    """Scalars of SearchConfig, and one of the game, in the form that compiled code takes."""
 
     kind: int
     solver: int
     lookahead: int
+    monotone: int
     root_symmetries: int
     max_considered: int
     c_visit: float
@@ -122,7 +123,7 @@ LanesType = types.NamedTuple(
     ),
     Lanes,
 )
-KnobsType = types.NamedTuple((int64,) * 5 + (float64,) * 6, Knobs)
+KnobsType = types.NamedTuple((int64,) * 6 + (float64,) * 6, Knobs)
 
 
 view_tree = viewer(TreeType)

@@ -91,6 +91,11 @@ def init_with_params(state, params):
     state[HEADER] = params[0]
 
 
+def test_a_game_where_stones_help_the_other_side_is_not_monotone() -> None:
+    with pytest.raises(ConformanceError, match=r"declared monotone, but action \d would not have won if the move before"):
+        check_game(replace(make("connect_four"), monotone=True))  # a stone carries the next one of its column
+
+
 def test_params_reach_init() -> None:
     check_game(without_symmetries(init=init_with_params, params=(0,)))
     with pytest.raises(ConformanceError, match="no action is legal"):  # one stone too many for nine moves

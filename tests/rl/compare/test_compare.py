@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import yaml
 from rl.compare import compare, make_plan
 from rl.compare.measuring import Effort
 from rl.compare.plan import Plan, Wrong
-from rl.compare.results import table
+from rl.compare.results import pairs, table
 from rl.compare.running import Interrupted, run
 from rl.curves import student_interval
 from rl.runtime import train
@@ -59,6 +60,11 @@ def test_a_comparison_trains_measures_and_goes_on_where_it_was(
         assert alone["games"] == searching["games"] == 8 and searching["simulations"] == [4, 4]
         points = [(w + d / 2) / 4 for w, d, _ in alone["results"]]
         assert alone["score"] == pytest.approx(np.mean(points))
+    small, wide = found["contenders"]
+    assert "change" not in small
+    for name, change in wide["change"].items():
+        differences = np.subtract(wide["final"][name]["values"], small["final"][name]["values"])
+        assert (change["mean"], change["low"], change["high"]) == pytest.approx(student_interval(list(differences)))
     assert json.loads((out / "compare.json").read_text()) == json.loads(json.dumps(result))
     assert (out / "compare.md").read_text() == table(result) and "small" in table(result)
     assert (out / "compare.png").stat().st_size > 10_000
@@ -106,6 +112,14 @@ def test_a_run_that_ends_early_is_no_result(tmp_path: Path, monkeypatch: pytest.
         run(plan, plan.contenders[0], 0, tmp_path / "out", serial=True)
 
 
+def test_who_plays_whom_is_chosen(tmp_path: Path) -> None:
+    changes = ("label=a", "label=b seed=3", "label=c seed=4")
+    plan = plan_of(tmp_path, "games", *changes, seeds=1)
+    for matches, wanted in {"all": ["ab", "ac", "bc"], "first": ["ab", "ac"], "none": []}.items():
+        chosen = replace(plan, matches=matches)
+        assert ["".join(c.label for c in pair) for pair in pairs(chosen.contenders, chosen)] == wanted
+
+
 def test_the_table_tells_a_single_seed_from_several(tmp_path: Path) -> None:
     final = {"accuracy_network": {"values": [0.5], "mean": 0.5, "low": None, "high": None}}
     clock = {"env_steps": 1e6, "games": 5, "learner_steps": 7, "evaluations": 2.5e6, "seconds": 60}
@@ -116,3 +130,8 @@ def test_the_table_tells_a_single_seed_from_several(tmp_path: Path) -> None:
     assert "no intervals" in text and "| a | 50.0 % | 1,234 | 2,500,000 | 1,000,000 | 7 | 60 s |" in text
     final["accuracy_network"] |= {"low": 0.4, "high": 0.625}
     assert "50.0 % (40.0 to 62.5)" in table(result | {"seeds": [0, 1]})
+    change = {"accuracy_network": {"values": [-0.02], "mean": -0.02, "low": -0.04, "high": 0.0}}
+    one["contenders"].append(row | {"label": "b", "change": change})
+    lines = table(result).splitlines()
+    assert any(line.startswith("| a | 50.0 % (40.0 to 62.5) |  | 1,234") for line in lines)
+    assert any(line.startswith("| b | 50.0 % (40.0 to 62.5) | -2.0 (-4.0 to +0.0) | 1,234") for line in lines)

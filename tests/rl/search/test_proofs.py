@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -264,6 +265,19 @@ def test_lookahead_notes_every_move_that_loses_at_once(name: str) -> None:
     if not name.startswith("two_stones"):  # where few moves hand the opponent the last stone
         assert sets[1] > 20
         assert sum(sets[n] for n in sets if n > 1) > 5
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_lookahead_by_passing_finds_what_trying_every_reply_finds(exact: bool) -> None:
+    game = envs.make("gomoku6", exact=exact)
+    assert game.monotone
+    positions = random_positions(game, 200, (12, 30), seed=6)
+    by_passing = run(game, positions, 30, lookahead=True)[0]
+    by_trying = run(replace(game, monotone=False), positions, 30, lookahead=True)[0]
+    for name in ("proven", "edge_proven", "visits", "value_sum"):
+        assert np.array_equal(getattr(by_passing.tree, name), getattr(by_trying.tree, name)), name
+    lost = (by_passing.tree.edge_proven == PROVEN_LOSS).sum(axis=2)
+    assert (lost > 0).sum() > 300 and (by_passing.tree.proven == PROVEN_LOSS).sum() > 50
 
 
 def test_a_position_that_lookahead_knows_to_be_lost_still_gets_the_networks_move() -> None:
