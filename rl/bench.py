@@ -21,6 +21,7 @@ from envs.playout import count_moves, playout_rules
 from rl.actors.rollout import RolloutWorker
 from rl.actors.worker import SelfPlayWorker
 from rl.config import Config, GameConfig, GymConfig
+from rl.inference import Evaluator
 from rl.learner import Learner, RolloutLearner, make_optimizer
 from rl.learner.base import Rows
 from rl.records import Evaluation, GameRecord
@@ -84,6 +85,7 @@ def selfplay(config: GameConfig) -> dict[str, Any]:
         asked.append(report.evaluations / report.seconds)
         return (report.evaluations + report.recalled) / report.seconds
 
+    assert isinstance(evaluator, Evaluator), "it is the worker's own"
     found = _compare(play, lambda: evaluator.bare_throughput(SECONDS), "evaluations/s")
     return found | {
         "asked_share": round(median(asked) / found["ceiling"], 4),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -34,6 +35,7 @@ SCOUT_LIMIT = 3.0  # slower than the best by this factor there: not timed at the
 ROUND_LIMIT = 1.3  # slower than the best by this factor after a round at the full batch: out
 ROUNDS = 10  # at most, of interleaved timings
 TIMING_SECONDS = 0.15  # a candidate, on average
+GOOD_ENOUGH = 0.95  # of the best throughput: smaller batches are answered sooner
 FIRST_CHECK = 100  # learner steps after which the chosen format is checked again, then whenever they have doubled
 
 
@@ -305,6 +307,17 @@ class _Staging:
             mine[:n].copy_(answer, non_blocking=True)
         torch.cuda.current_stream(runner.device).synchronize()
         return tuple(mine[:n].numpy().copy() for mine in self.answers)
+
+
+def smallest_good(sizes: Sequence[int], speed: Callable[[int], float]) -> tuple[int, dict[int, float]]:
+    """The smallest of the rising ``sizes`` whose speed is nearly the best one's, and the speeds that were measured."""
+    speeds: dict[int, float] = {}
+    for size in sizes:
+        speeds[size] = speed(size)
+        # Past the peak by two sizes, larger ones will not win, and each costs more to try.
+        if size >= 4 * max(speeds, key=speeds.__getitem__):
+            break
+    return min(size for size, found in speeds.items() if found >= GOOD_ENOUGH * max(speeds.values())), speeds
 
 
 def random_positions(game: Game, n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -21,7 +21,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("rl.records", "rl.config", "rl.sgf", "rl.acting"),
     ("rl.nets", "rl.search", "rl.losses", "rl.distributions", "rl.storage", "rl.models", "rl.worlds"),
     ("rl.inference", "rl.weights", "rl.experience", "rl.learner"),
-    ("rl.gym_agent",),
+    ("rl.gym_agent", "rl.serving"),
     ("rl.actors", "rl.trainers", "rl.agent"),
     ("rl.evaluation",),
     ("rl.play", "rl.insight", "rl.export", "rl.runtime"),

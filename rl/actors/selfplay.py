@@ -97,6 +97,7 @@ class SelfPlay:
                 answer = evaluate(planes)
                 inside += time.perf_counter() - before
                 self.search.update(answer)
+                self.search.answered_by(evaluate.version)  # a server's may have changed meanwhile
                 evaluations += len(planes)
             # Before this returns: the next stretch may be played with newer weights, which did not search these moves.
             planes, more = self._advance(evaluate.version, ended, moves - played, deadline)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Protocol
 
 import envs
-from rl.actors.selfplay import SelfPlay
+from rl.actors.selfplay import SelfPlay, SelfPlayEvaluator
 from rl.config import GameConfig
-from rl.inference import EXACT, Evaluator
+from rl.inference import EXACT, Evaluator, smallest_good
 from rl.records import SelfPlayReport, Tensors, Weights
 
 log = logging.getLogger(__name__)
@@ -17,17 +18,28 @@ LOCKSTEP_GAMES = 64  # in sync mode nothing may depend on a measurement
 BATCH_CANDIDATES = (32, 64, 128, 256, 512, 1024, 2048)
 FIRST_CANDIDATE = 128  # with which the number format is chosen
 TRIAL_SECONDS = 0.3  # timing of each candidate
-GOOD_ENOUGH = 0.95  # of the best throughput; fewer games at once finish sooner and lag less
+
+
+class WorkerEvaluator(SelfPlayEvaluator, Protocol):
+    """An evaluator whose weights are replaced by ``load``."""
+
+    format: str  # of numbers, as a report names it
+
+    def load(self, weights: Weights) -> None: ...
 
 
 class SelfPlayWorker:
-    """Plays with the newest weights that it was given; sizes itself to the machine that it runs on."""
+    """Plays with the newest weights that it was given; sizes itself to the machine that it runs on.
 
-    def __init__(self, config: GameConfig, seed: int, device: str = "auto"):
+    With ``served``, an evaluator elsewhere that has its weights from elsewhere, those that are given here may be empty:
+    they tell the version and how far on the run is.
+    """
+
+    def __init__(self, config: GameConfig, seed: int, device: str = "auto", served: WorkerEvaluator | None = None):
         self.config = config
         self.game = envs.make(config.env, **config.env_options)
-        self.seed, self.device = seed, device
-        self.evaluator: Evaluator | None = None
+        self.seed, self.device, self.served = seed, device, served
+        self.evaluator: WorkerEvaluator | None = None
         self.selfplay: SelfPlay | None = None
 
     def use(self, weights: Weights) -> None:
@@ -52,7 +64,7 @@ class SelfPlayWorker:
         report = self.selfplay.play(self.evaluator, total, seconds)
         return replace(report, format=self.evaluator.format)
 
-    def _size(self, weights: Weights, games: int | None) -> tuple[Evaluator, int]:
+    def _size(self, weights: Weights, games: int | None) -> tuple[WorkerEvaluator, int]:
         """An evaluator with the weights, and the number of games at once (measured where it is not given)."""
         settled = None
         if self.config.run.mode == "sync":
@@ -63,13 +75,7 @@ class SelfPlayWorker:
         first = self._evaluator(FIRST_CANDIDATE, weights)
         # Compiling takes seconds a size, and hardly moves the best one: sizes are compared without it.
         eager = first.format.removesuffix("-compiled")
-        speeds: dict[int, float] = {}
-        for size in BATCH_CANDIDATES:
-            speeds[size] = self._trial(size, weights, eager)
-            # Past the peak by two sizes, larger ones will not win, and each costs more to try.
-            if size >= 4 * max(speeds, key=speeds.__getitem__):
-                break
-        chosen = min(size for size, speed in speeds.items() if speed >= GOOD_ENOUGH * max(speeds.values()))
+        chosen, speeds = smallest_good(BATCH_CANDIDATES, lambda size: self._trial(size, weights, eager))
         log.info("%d games at once: evaluations/s by number %s", chosen, {k: round(v) for k, v in speeds.items()})
         return first if chosen == FIRST_CANDIDATE else self._evaluator(chosen, weights, first.format), chosen
 
@@ -83,8 +89,10 @@ class SelfPlayWorker:
     def _games(self, count: int, progress: float) -> SelfPlay:
         return SelfPlay(self.game, self.config, count, self.seed, progress)
 
-    def _evaluator(self, batch: int, weights: Weights, format: str | None = None) -> Evaluator:
+    def _evaluator(self, batch: int, weights: Weights, format: str | None = None) -> WorkerEvaluator:
         """``format`` pins one; None leaves it to the config."""
+        if self.served is not None:
+            return self.served
         inference = self.config.inference
         evaluator = Evaluator(self.config.net, self.game, inference, batch, device=self.device, format=format)
         evaluator.load(weights)

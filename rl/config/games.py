@@ -36,7 +36,7 @@ class SearchConfig(Section):
     kind: Literal["gumbel", "puct"] = "gumbel"
     simulations: Annotated[int, Field(ge=0)] = 32  # 0: the network alone plays, which learns by ``ppo`` then
     solver: bool = True  # back up proven wins, draws and losses exactly (Winands et al. 2008, MCTS-Solver)
-    # Try a new node's moves, and the replies, for immediate wins: cheap where moves are few, or the game is monotone (Gomoku)
+    # Try a new node's moves, and the replies, for immediate wins: cheap where moves are few, or the game is monotone
     lookahead: bool = False
     reuse_tree: bool = False  # keep the played move's subtree for the next search
     # Answers of the network that are kept while its weights stay the same (KataGo's nnCacheSize): searches of a game
@@ -116,6 +116,9 @@ class GameLearnerConfig(LearnerConfig):
 
 
 class InferenceConfig(Section):
+    # Processes that evaluate for all actors in batches over them, on GPUs where the cluster has some (rl.serving);
+    # actors then need cores alone. 0: each actor evaluates for itself, which is best where there is no GPU.
+    servers: Annotated[int, Field(ge=0)] = 0
     format: str = "auto"  # measured at start; or a format's name, as logged, to pin it
     compile: bool = False  # also try torch.compile: costs half a minute at start, pays for long runs
     # Accepted gap to float32: the largest in any probability or in wdl, on average over positions
@@ -167,6 +170,16 @@ class GameConfig(Config):
         for sentence, is_wrong in wrong.items():
             if is_wrong:
                 raise ValueError(f"with ppo, {sentence}")
+        return self
+
+    @model_validator(mode="after")
+    def _servers_serve_self_play(self) -> GameConfig:
+        if not self.inference.servers:
+            return self
+        if self.run.mode == "sync":
+            raise ValueError("inference.servers needs run.mode async: who asks together with whom is not reproducible")
+        if self.selfplay.victim is not None:
+            raise ValueError("inference.servers knows one network, not the victim's too: leave it at 0")
         return self
 
     @model_validator(mode="after")

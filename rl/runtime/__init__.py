@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rl.config import Config, ConfigError
+from rl.config import Config, ConfigError, GameConfig
 from rl.runtime.checkpoint import CheckpointError
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, serial: 
     from rl.runtime.progress import summary
     from rl.runtime.session import Session
 
+    if serial and isinstance(config, GameConfig) and config.inference.servers:
+        raise ConfigError("inference.servers are processes of their own: leave --serial out, or set it to 0")
     torch.set_num_threads(1)  # of this process; two that compete for a core with a thread each lose tenfold
     session = Session(config, run_dir, resume)
     with session:

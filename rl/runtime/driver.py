@@ -21,6 +21,7 @@ from rl.runtime.kinds import elastic, may_play, updates_a_call
 from rl.runtime.learners import Learners, LearnersLost, lost_each_other
 from rl.runtime.plan import Plan, grows, plan_now
 from rl.runtime.processes import PROCESS_LOST, RayActor, RayExaminer, named
+from rl.runtime.servers import Servers
 from rl.runtime.session import Session
 from rl.runtime.watch import Watch
 from rl.weights import Publisher
@@ -32,7 +33,12 @@ PLAY_MOVES = 16  # ..., or so many moves a game: tiny games, whose answers are s
 WAIT_SECONDS = 1.0  # the driver looks at the clock and at Ctrl-C this often
 LOOK_SECONDS = 5.0  # .., and at the cluster's nodes this often
 ACTOR_CALLS = ("start", "use", "play")
-WHO = {"add": "the learner", "train": "the learner", "examine": "the examiner"}  # by kind of call
+WHO = {  # by kind of call
+    "add": "the learner",
+    "train": "the learner",
+    "examine": "the examiner",
+    "load": "an inference server",
+}
 
 
 @dataclass
@@ -50,6 +56,7 @@ class Published:
 
     version: int
     weights: Any  # reference to Weights
+    for_actors: Any  # what actors are given: the same, or, where servers evaluate for them, weights without tensors
 
 
 class Driver:
@@ -67,6 +74,9 @@ class Driver:
         self.watch = Watch()
         self.trained = 0  # batches that were trained on
         self.waiting = 0  # stretches that were given out and not trained on yet
+        self.servers = Servers(self.config, self.plan)
+        for index, server in enumerate(self.servers.processes):
+            self.calls[server.live.remote()] = Call("live", index)
         self._begin_learning(session.restored_from)
         for index in range(self.plan.actors):
             self._begin_actor(index)
@@ -83,19 +93,30 @@ class Driver:
             except (*PROCESS_LOST, LearnersLost) as error:
                 self._count_death("learner", "", error)
         self.published: Publisher[Published] = Publisher()  # a learner that fell back begins at an older version
-        self.published.publish(Published(reply["version"], weights))
+        self._publish(reply["version"], weights)
         for actor in self.crew.actors.values():
             actor.held = -1
+
+    def _publish(self, version: int, weights: Any) -> None:
+        """``weights``: a reference."""
+        for index in range(len(self.servers)):
+            self._load(index, weights)
+        for_actors = Weights(version, {}, self.session.used()) if len(self.servers) else weights
+        self.published.publish(Published(version, weights, for_actors))
+
+    def _load(self, index: int, weights: Any) -> None:
+        """Give a server its weights."""
+        self.calls[self.servers.processes[index].use.remote(weights)] = Call("load", index)
 
     def _begin_actor(self, index: int) -> None:
         """A new actor of this number, which is given the newest weights as soon as it has started."""
         seed = actor_seed(self.config.seed, index, self.begun, self.crew.lives[index])
         process = RayActor.options(num_cpus=self.plan.actor_cpus, num_gpus=self.plan.actor_gpus).remote(
-            self.config, seed, self.parts
+            self.config, seed, self.parts, self.servers.of(index)
         )
         self.crew.add(index, process)
         self.calls[process.node.remote()] = Call("start", index)
-        self.calls[process.use.remote(self.newest.weights)] = Call("use", index)
+        self.calls[process.use.remote(self.newest.for_actors)] = Call("use", index)
         self.crew.actors[index].held = self.newest.version
 
     def _new_examiner(self) -> Any:
@@ -104,10 +125,11 @@ class Driver:
     def wait_until_ready(self) -> None:
         """All actors have imported, compiled and measured what they need, and hold the first weights."""
         number, wanted = len(self.crew), self.config.run.actors
-        self.session.progress.note(f"{told(number, 'actor')} and {_learners(self.plan)} are getting ready")
+        served = f", {told(len(self.servers), 'inference server')}" if len(self.servers) else ""
+        self.session.progress.note(f"{told(number, 'actor')}{served} and {_learners(self.plan)} are getting ready")
         if wanted not in ("auto", number):
             self.session.progress.note(f"the cluster has no room for {wanted} actors yet: others begin as nodes join")
-        while self.calls or len(self.crew) == 0:
+        while any(call.kind != "live" for call in self.calls.values()) or len(self.crew) == 0:
             self.wait()
             self.look_around()
 
@@ -169,7 +191,7 @@ class Driver:
         actor.held = self.published.version
         self.crew.handed[index] += 1
         self.waiting += 1
-        report, games = actor.process.play.remote(news.weights if news else None, PLAY_MOVES, PLAY_SECONDS)
+        report, games = actor.process.play.remote(news.for_actors if news else None, PLAY_MOVES, PLAY_SECONDS)
         self.calls[report] = Call("play", index, games)
 
     def wait(self) -> list[Call]:
@@ -202,6 +224,9 @@ class Driver:
             else:
                 if call.kind == "start":
                     self.crew.started(call.worker, call.aside[0])
+                elif call.kind == "load":
+                    self.watch.served(call.aside[0])
+                    self.crew.finished(server_name(call.worker))
                 done.append(call)
         if self.learners is not learners:  # then what else came is of a time that did not happen
             done = [call for call in done if call.kind == "examine"]
@@ -233,7 +258,7 @@ class Driver:
             self.trained += 1
             self.waiting -= self.plan.learners
         if reply["version"] > self.published.version:
-            self.published.publish(Published(reply["version"], weights))
+            self._publish(reply["version"], weights)
             self.watch.trained(reply["busy"], reply["status"]["weights/publish_seconds"], reply["version"])
             self.session.learned(reply["version"], reply["measures"], reply["busy"])
 
@@ -286,6 +311,14 @@ class Driver:
             self.restarts += 1
             self.session.progress.note("the examiner died and is replaced")
             self.examiner = self._new_examiner()
+        elif call.kind == "load":
+            pass  # it is told of by its "live"
+        elif call.kind == "live":
+            self._count_death(server_name(call.worker), "", error)
+            self.restarts += 1
+            self.session.progress.note(f"{server_name(call.worker)} died and is started anew")
+            self._load(call.worker, self.newest.weights)
+            self.calls[self.servers.processes[call.worker].live.remote()] = call
         else:
             actor = self.crew.lost(call.worker)
             ray.kill(actor.process)  # where it is only cut off, it would come back as one too many
@@ -349,6 +382,10 @@ class Driver:
                 for call in self.wait():
                     self.take_examination(call)
                     return
+
+
+def server_name(index: int) -> str:
+    return f"inference server {index}"
 
 
 def told(number: int, what: str) -> str:

@@ -20,6 +20,7 @@ from rl.runtime.transfer import starting_weights
 from rl.weights import AgentError, load_agent, resolve
 
 if TYPE_CHECKING:
+    from rl.actors.worker import WorkerEvaluator
     from rl.agent import Agent
     from rl.learner import Learner
     from rl.nets.loading import Transfer
@@ -57,9 +58,10 @@ class Examiner(Protocol):
     def examine(self, weights: Weights) -> Examination: ...
 
 
-def make_worker(config: Config, seed: int, actors: int) -> Worker:
-    """One of ``actors`` workers. Raises envs.gym.UnknownWorld or WorldError where the environment cannot be had.
+def make_worker(config: Config, seed: int, actors: int, served: WorkerEvaluator | None = None) -> Worker:
+    """One of ``actors`` workers; ``served``: an evaluator elsewhere, of which several games' workers may share one.
 
+    Raises envs.gym.UnknownWorld or WorldError where the environment cannot be had.
     An environment's every fault is a WorldError, hanging in a step included; numbers that are not finite raise
     FloatingPointError.
     """
@@ -82,7 +84,7 @@ def make_worker(config: Config, seed: int, actors: int) -> Worker:
         return VersusWorker(game, seed, player, victim.evaluator(lanes))
     from rl.actors.worker import SelfPlayWorker
 
-    return SelfPlayWorker(game, seed)
+    return SelfPlayWorker(game, seed, served=served)
 
 
 def _victim(config: GameConfig) -> Agent:

@@ -78,6 +78,8 @@ METRICS: dict[str, Metric] = {
     "nodes/actors/<node>": Metric("actors", "actors on that node"),
     "nodes/steps_per_second/<node>": Metric("steps/s", "moves or steps a second of all actors on that node"),
     "nodes/evaluations_per_second/<node>": Metric("positions/s", "positions evaluated a second on that node"),
+    "inference/batch_rows": Metric("positions", "positions that an inference server evaluates at once, on average"),
+    "inference/busy_share": Metric("", "share of their time that inference servers spend in the network"),
     "learner/clip_fraction": Metric("", "share of the steps whose probability ratio was clipped"),
     "learner/explained_variance": Metric("", "1 − variance of what the value missed / variance of the returns"),
     "learner/rho_mean": Metric("", "IMPALA: mean importance ratio of the learner's policy to the actor's"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import ray
 
-from rl.config import Config, GymConfig, PPOConfig
+from rl.config import Config, GameConfig, GymConfig, PPOConfig
 from rl.runtime.kinds import elastic
 
 LEARNER_SHARE = 4  # a learner without a GPU gets one core in so many
@@ -28,6 +28,9 @@ class Plan:
     learner_threads: int  # of each
     learner_cpus: int
     learner_gpus: float
+    servers: int = 0  # that evaluate for all actors
+    server_cpus: int = 0
+    server_gpus: float = 0.0
 
 
 def plan(config: Config, resources: dict[str, float], largest: float | None = None, growing: bool = False) -> Plan:
@@ -40,16 +43,17 @@ def plan(config: Config, resources: dict[str, float], largest: float | None = No
     several learners divide that quarter; and each actor gets one core. One GPU is shared, the learner's share being a
     quarter; of several, the learner has one for itself. Of several learners no two share a GPU (NCCL refuses that):
     each has one for itself where as many are left for the actors, else half of one and a little, and where there are
-    fewer GPUs than learners they train on their cores.
+    fewer GPUs than learners they train on their cores. Inference servers have the actors' GPUs, and a core each.
     """
     cores, gpus, learners = int(resources.get("CPU", 1)), resources.get("GPU", 0.0), config.run.learners
+    servers = config.inference.servers if isinstance(config, GameConfig) else 0
     learner_gpus = 0.0
     if gpus >= learners:
         learner_gpus = (0.25 if learners == 1 else 0.51) if gpus < 2 * learners else 1.0
     threads = 1
     if not learner_gpus:
         threads = max(1, min(cores // LEARNER_SHARE // learners, int(largest or cores)))
-    actors = cores if cores <= 2 else max(1, cores - threads * learners)
+    actors = cores if cores <= 2 else max(1, cores - threads * learners - servers)
     if isinstance(config, GymConfig):
         # The learner has a core of its own where there are two; lanes are dealt out evenly.
         least = learners if isinstance(config.algorithm, PPOConfig) else 1
@@ -58,26 +62,30 @@ def plan(config: Config, resources: dict[str, float], largest: float | None = No
     if config.run.actors != "auto":
         actors = min(config.run.actors, max(1, cores)) if growing else config.run.actors
     # What Ray is told to keep for them, where that fits: else everything shares.
-    keeps = actors + threads * learners <= cores
-    # Each actor lies on one GPU, and so as many shares of it as go on one. Fractions are rounded down: a share of 0.333
-    # for three must fit into what is left.
+    keeps = actors + servers + threads * learners <= cores
+    # Each process lies on one GPU, and so as many shares of it as go on one. Fractions are rounded down: a share of
+    # 0.333 for three must fit into what is left.
+    evaluating = servers or actors
     whole = int(gpus - (learners if learner_gpus else 0))
     if whole >= 1:
-        share = 1 / math.ceil(actors / whole)
+        share = 1 / math.ceil(evaluating / whole)
     elif learner_gpus:
-        share = (1 - learner_gpus) / math.ceil(actors / learners)
+        share = (1 - learner_gpus) / math.ceil(evaluating / learners)
     else:
-        share = gpus / actors
-    actor_gpus = math.floor(1000 * share) / 1000
+        share = gpus / evaluating
+    share = math.floor(1000 * share) / 1000
     return Plan(
         cores=cores,
         actors=actors,
         actor_cpus=int(actors <= cores),
-        actor_gpus=actor_gpus,
+        actor_gpus=0.0 if servers else share,
         learners=learners,
         learner_threads=threads,
         learner_cpus=threads if keeps else 0,
         learner_gpus=learner_gpus,
+        servers=servers,
+        server_cpus=int(servers > 0 and keeps),
+        server_gpus=share if servers else 0.0,
     )
 
 

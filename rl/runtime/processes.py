@@ -20,6 +20,7 @@ from rl.runtime.group import Address, hold, join
 from rl.runtime.kinds import Report, Trainer, Worker, make_examiner, make_trainer, make_worker, parts_of, summarise
 from rl.runtime.loop import ActorsLost
 from rl.runtime.plan import Plan
+from rl.runtime.servers import RemoteEvaluator
 from rl.runtime.session import write_checkpoint
 
 PROCESS_LOST = (RayActorError, ObjectLostError)
@@ -28,11 +29,13 @@ PROCESS_LOST = (RayActorError, ObjectLostError)
 class ActorProcess:
     """A worker (rl.actors) in a process of its own, one of ``actors``."""
 
-    def __init__(self, config: Config, seed: int, actors: int):
+    def __init__(self, config: Config, seed: int, actors: int, server: Any = None):
+        """``server``: a ServerProcess that evaluates for it."""
         _threads(1)
         self._worker: Worker | None = None
         try:
-            self._worker = make_worker(config, seed, actors)
+            served = RemoteEvaluator(server) if server is not None else None
+            self._worker = make_worker(config, seed, actors, served)
         except (WorldError, UnknownWorld) as error:
             self._fault = error  # of what a constructor raises, the driver would only get a traceback's text
 

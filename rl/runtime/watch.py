@@ -15,6 +15,7 @@ from rl.runtime.timeline import Timeline
 
 if TYPE_CHECKING:
     from rl.records import RolloutReport, SelfPlayReport
+    from rl.serving import Load
 
 SECONDS = 10.0  # that a figure covers: several stretches of play
 NAMED_ACTORS = 100  # with more, W&B would draw nothing else; the nodes stay, and the slowest actor
@@ -28,12 +29,17 @@ class Watch:
         self._evaluations: dict[int, int] = defaultdict(int)
         self._since = time.monotonic()
         self._busy = 0.0
+        self._loads: list[Load] = []
         self.timeline = Timeline()
 
     def played(self, index: int, node: str, report: SelfPlayReport | RolloutReport) -> None:
         self._steps[index] += report.env_steps
         self._evaluations[index] += report.evaluations
         self.timeline.played(f"actor {index}@{node}", report)
+
+    def served(self, load: Load) -> None:
+        """What an inference server has done since it last told."""
+        self._loads.append(load)
 
     def trained(self, busy: float, publishing: float, steps: int) -> None:
         """``busy``: seconds that the learner has spent in updates since it was started."""
@@ -68,6 +74,10 @@ class Watch:
                 row[f"actors/restarts/{name}"] = restarts.get(index, 0)
                 if index in lags:
                     row[f"actors/lag/{name}"] = lags[index]
+        if batches := sum(load.batches for load in self._loads):
+            row["inference/batch_rows"] = sum(load.rows for load in self._loads) / batches
+            row["inference/busy_share"] = sum(load.busy for load in self._loads) / len(self._loads)
+        self._loads.clear()
         self._steps.clear()
         self._evaluations.clear()
         self._since = now

@@ -65,6 +65,7 @@ class Host:
         self.name, self.ip = f"{network}-{number}", f"{subnet}.{number}"
         self.link, self.home = f"{network}v{number}", folder / f"home-{number}"
         self._network = network
+        self._started: list[subprocess.Popen[str]] = []
         self.home.mkdir()
         _ip("netns", "add", self.name)
         _ip("link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
@@ -104,7 +105,9 @@ class Host:
     def start(self, *words: str | Path, **more: Any) -> subprocess.Popen[str]:
         """A command that goes on; it ends with the host at the latest."""
         # A session of its own: where Linux shares the time out by sessions, one host is not slower than another.
-        return subprocess.Popen(self.command(*words), text=True, start_new_session=True, **self._with(more))
+        process = subprocess.Popen(self.command(*words), text=True, start_new_session=True, **self._with(more))
+        self._started.append(process)
+        return process
 
     def _with(self, more: dict[str, Any]) -> dict[str, Any]:
         return more | {"env": environment(more.get("env"))}
@@ -113,6 +116,9 @@ class Host:
         """SIGKILL for every process of the host at once, as when its power fails."""
         os.kill(self.pid, signal.SIGKILL)
         self._outer.wait()
+        for process in self._started:
+            process.wait()
+        self._started.clear()
 
     def cut(self) -> None:
         """Pull the network cable; ``mend`` puts it back."""

@@ -13,6 +13,7 @@ import envs
 from rl.actors.seeds import actor_seed
 from rl.actors.worker import LOCKSTEP_GAMES, SelfPlayWorker
 from rl.config import GameConfig, InferenceConfig
+from rl.inference import Evaluator
 from rl.nets import build
 from rl.records import Weights
 from tests.rl.small import small_config
@@ -34,7 +35,7 @@ def config(games: int | str = 8, mode: dict | None = None) -> GameConfig:
 def test_in_lock_step_nothing_is_measured() -> None:
     ours = SelfPlayWorker(config("auto"), seed=0)
     ours.use(weights(ours.config))
-    assert ours.evaluator is not None and ours.selfplay is not None
+    assert isinstance(ours.evaluator, Evaluator) and ours.selfplay is not None
     assert (ours.evaluator.format, ours.selfplay.games) == ("float32-nchw", LOCKSTEP_GAMES)
     assert ours.evaluator.timings == {}
 
@@ -64,7 +65,7 @@ def test_new_weights_are_used_at_once() -> None:
     ours.use(weights(ours.config))
     ours.play(moves=2)
     ours.use(weights(ours.config, version=9))
-    assert ours.evaluator is not None
+    assert isinstance(ours.evaluator, Evaluator)
     planes = np.ones((3, *ours.game.plane_shape), np.float32)
     fresh = SelfPlayWorker(config(), seed=0)
     fresh.use(weights(ours.config, version=9))
@@ -84,7 +85,7 @@ def test_a_restored_actor_goes_on_as_if_never_interrupted() -> None:
     tensors, state = whole.state()
     restored = SelfPlayWorker(config("auto"), seed=2)
     restored.restore(newest, tensors, json.loads(json.dumps(state)))
-    assert restored.evaluator is not None
+    assert isinstance(restored.evaluator, Evaluator)
     assert (restored.evaluator.format, restored.evaluator.timings) == ("bfloat16-nchw", {})
     a, b = whole.play(moves=20), restored.play(moves=20)
     assert (a.moves, a.evaluations) == (b.moves, b.evaluations)

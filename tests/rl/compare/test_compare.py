@@ -12,7 +12,7 @@ import yaml
 
 from rl.compare import compare, make_plan
 from rl.compare.measuring import Effort
-from rl.compare.plan import Plan, Wrong
+from rl.compare.plan import Matches, Plan, Wrong
 from rl.compare.results import pairs, table
 from rl.compare.running import Interrupted, run
 from rl.curves import student_interval
@@ -115,7 +115,8 @@ def test_a_run_that_ends_early_is_no_result(tmp_path: Path, monkeypatch: pytest.
 def test_who_plays_whom_is_chosen(tmp_path: Path) -> None:
     changes = ("label=a", "label=b seed=3", "label=c seed=4")
     plan = plan_of(tmp_path, "games", *changes, seeds=1)
-    for matches, wanted in {"all": ["ab", "ac", "bc"], "first": ["ab", "ac"], "none": []}.items():
+    expected: dict[Matches, list[str]] = {"all": ["ab", "ac", "bc"], "first": ["ab", "ac"], "none": []}
+    for matches, wanted in expected.items():
         chosen = replace(plan, matches=matches)
         assert ["".join(c.label for c in pair) for pair in pairs(chosen.contenders, chosen)] == wanted
 
@@ -131,7 +132,7 @@ def test_the_table_tells_a_single_seed_from_several(tmp_path: Path) -> None:
     final["accuracy_network"] |= {"low": 0.4, "high": 0.625}
     assert "50.0 % (40.0 to 62.5)" in table(result | {"seeds": [0, 1]})
     change = {"accuracy_network": {"values": [-0.02], "mean": -0.02, "low": -0.04, "high": 0.0}}
-    one["contenders"].append(row | {"label": "b", "change": change})
-    lines = table(result).splitlines()
+    two = one | {"contenders": [row, row | {"label": "b", "change": change}]}
+    lines = table(result | {"environments": [two]}).splitlines()
     assert any(line.startswith("| a | 50.0 % (40.0 to 62.5) |  | 1,234") for line in lines)
     assert any(line.startswith("| b | 50.0 % (40.0 to 62.5) | -2.0 (-4.0 to +0.0) | 1,234") for line in lines)

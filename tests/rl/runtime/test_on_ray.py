@@ -168,9 +168,54 @@ def test_plan_of_several_learners(tmp_path: Path) -> None:
     assert plan(ppo, {"CPU": 16}).actors == 4
 
 
+def test_plan_of_inference_servers(tmp_path: Path) -> None:
+    config = load_config(write_config(tmp_path / "small.yaml", learner_steps=1), ["inference.servers=2"])
+    cpu = plan(config, {"CPU": 16})
+    assert (cpu.actors, cpu.servers, cpu.server_cpus, cpu.server_gpus) == (10, 2, 1, 0.0)
+    one = plan(config, {"CPU": 16, "GPU": 1})
+    assert one.actor_gpus == 0 and one.server_gpus > 0
+    assert one.learner_gpus + 2 * one.server_gpus <= 1
+    several = plan(config, {"CPU": 64, "GPU": 3})
+    assert (several.actors, several.learner_gpus, several.server_gpus) == (61, 1, 1)
+    assert plan(config, {"CPU": 2}).server_cpus == 0, "everything shares so few cores"
+
+
+@pytest.mark.timeout(300)
+def test_actors_ask_inference_servers(tmp_path: Path) -> None:
+    """Two actors play by what one server answers, learn, and are told how well it is used."""
+    config = write_config(tmp_path / "small.yaml", learner_steps=400, actors=2)
+    output = finish(start(config, tmp_path / "run", "inference.servers=1"))
+    assert "2 actors, 1 inference server and the learner are getting ready" in output
+    found = rows(tmp_path / "run")
+    assert found[-1]["learner_steps"] == 400
+    lags = [row["learner/lag_max"] for row in found if "learner/lag_max" in row]
+    assert lags and max(lags) < 400, "moves carry the version that the server had, not the first one"
+    assert final_weights(tmp_path / "run")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_death_of_an_inference_server(tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    config = write_config(tmp_path / "small.yaml", learner_steps=10**7, checkpoint_minutes=100, actors=2)
+    process = start(config, run_dir, "inference.servers=1")
+    wait_until(lambda: any("inference/batch_rows" in row for row in rows(run_dir)), process, 300)
+    served = next(row for row in rows(run_dir) if "inference/batch_rows" in row)
+    assert served["inference/batch_rows"] >= 1 and 0 < served["inference/busy_share"] <= 1
+    before = steps(run_dir)
+    workers(process, "ServerProcess")[0].send_signal(signal.SIGKILL)
+    wait_until(lambda: rows(run_dir)[-1].get("selfplay/restarts", 0) >= 1, process, 300)
+    wait_until(lambda: steps(run_dir) > before + 100, process, 300)
+    counts = [int(row["learner_steps"]) for row in rows(run_dir)]
+    assert counts == sorted(counts)
+    assert len(workers(process, "ServerProcess")) == 1
+    kill_everything(process)
+
+
 @pytest.mark.parametrize(
     ("kind", "overrides", "told"),
     [
+        ("games", ["inference.servers=1", "run.mode=sync"], "inference.servers needs run.mode async"),
         ("games", ["run.learners=3"], "learner.batch_size 32 must be divisible by run.learners 3"),
         ("games", ["run.learners=2", "run.mode=sync"], "mode sync has one learner"),
         ("ppo", ["run.learners=8"], "rollout.environments 4 must be divisible by run.learners 8"),
