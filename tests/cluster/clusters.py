@@ -59,7 +59,7 @@ class RayCluster:
         }
 
     def fuseki(
-        self, *words: str, check: bool = True, seconds: float = 400, **env: str
+        self, *words: str, check: bool = True, seconds: float = 900, **env: str
     ) -> subprocess.CompletedProcess[str]:
         """``fuseki`` typed at the desk."""
         done: subprocess.CompletedProcess[str] = self.desk.run(
@@ -76,6 +76,14 @@ class RayCluster:
             # The dashboard is asked for on the network between the hosts, which is nobody else's.
             command = command.replace("--dashboard-host=127.0.0.1", f"--dashboard-host={self.head.ip}")
             self.processes[host.name] = host.start("bash", "-c", command, env=env, stdout=log, stderr=log)
+
+    def keep_joined(self, host: Host) -> None:
+        """``ray start`` on a worker again and again, as the README has it for machines that come and go."""
+        with (host.home / "ray-start.log").open("a") as log:
+            env = self.store() | {"HEAD": self.head.ip, "WANDB_API_KEY": self.key, "WANDB_MODE": "offline"}
+            self.processes[host.name] = host.start(
+                "bash", "-c", block("worker that returns"), env=env, stdout=log, stderr=log
+            )
 
     def ask(self, path: str) -> Any:
         """What the dashboard answers to the one who has the token; None while it does not answer."""

@@ -15,7 +15,7 @@ from rl.plot import read_runs
 from tests.cluster.clusters import RayCluster, ray_cluster, wait_for
 from tests.cluster.hosts import impossible
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 FOUR = ("net.encoder.channels=16", "net.encoder.blocks=2", "selfplay.games=16", "experience.min_rows=500")
 SHORT = (
     *FOUR,
@@ -117,7 +117,7 @@ def test_a_job_is_watched_stopped_and_gone_on_with(cluster: RayCluster) -> None:
         told = cluster.fuseki("status", "s3://runs/stopped", "--json", check=False)
         return json.loads(told.stdout)["learner_steps"] if told.returncode == 0 else 0
 
-    wait_for(lambda: steps() > 20, 180, "training")
+    wait_for(lambda: steps() > 20, 600, "training")
     assert f"{name}: running" in cluster.fuseki("submit", "--status", name, *at).stdout
     status = json.loads(cluster.fuseki("status", *at, "--json").stdout)
     assert sum(node["actors"] for node in status["nodes"]) == 2
