@@ -13,35 +13,44 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from traceback import walk_tb
 from types import ModuleType
-from typing import Any, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_origin, get_type_hints
 
-from envs.connect_four import connect_four
 from envs.game import Game
-from envs.go import SIZES as GO_SIZES
-from envs.go import go
-from envs.gomoku import SIZES as GOMOKU_SIZES
-from envs.gomoku import gomoku
-from envs.hex import SIZES as HEX_SIZES
-from envs.hex import hex_game
-from envs.othello import othello
-from envs.tic_tac_toe import tic_tac_toe
 
-# A name that ends in a number is a family's: its factory takes the board's size first.
-FAMILIES: dict[str, Callable[..., Game]] = {"go": go, "hex": hex_game, "gomoku": gomoku}
-SIZES = {"go": GO_SIZES, "hex": HEX_SIZES, "gomoku": GOMOKU_SIZES}
-GAMES: dict[str, Callable[..., Game]] = {
-    "tic_tac_toe": tic_tac_toe,
-    "connect_four": connect_four,
-    "go9": partial(go, 9),
-    "othello": othello,
-    "hex7": partial(hex_game, 7),
-    "gomoku9": partial(gomoku, 9),
+
+class Rules(NamedTuple):
+    """Where the rules of a shipped game are. Only those of the game that is asked for are imported, and compiled."""
+
+    module: str  # envs.module
+    factory: str
+    size: int | None = None  # of the board, which a family's factory takes first
+
+    def load(self) -> Callable[..., Game]:
+        factory = getattr(importlib.import_module(f"envs.{self.module}"), self.factory)
+        return factory if self.size is None else partial(factory, self.size)
+
+
+# A name that ends in a number is a family's: its factory takes the board's size.
+FAMILIES = {"go": Rules("go", "go"), "hex": Rules("hex", "hex_game"), "gomoku": Rules("gomoku", "gomoku")}
+GAMES = {
+    "tic_tac_toe": Rules("tic_tac_toe", "tic_tac_toe"),
+    "connect_four": Rules("connect_four", "connect_four"),
+    "go9": FAMILIES["go"]._replace(size=9),
+    "othello": Rules("othello", "othello"),
+    "hex7": FAMILIES["hex"]._replace(size=7),
+    "gomoku9": FAMILIES["gomoku"]._replace(size=9),
 }
+
+
+def sizes(family: str) -> Sequence[int]:
+    """The boards that a family of ``FAMILIES`` is played on."""
+    found: Sequence[int] = importlib.import_module(f"envs.{FAMILIES[family].module}").SIZES
+    return found
 
 
 def make(env_id: str, **options: Any) -> Game:
@@ -55,9 +64,9 @@ def make(env_id: str, **options: Any) -> Game:
     """
     family = re.fullmatch(r"([a-z_]+?)([1-9][0-9]*)", env_id)
     if env_id in GAMES:
-        return _made(env_id, GAMES[env_id], options)
+        return _made(env_id, GAMES[env_id].load(), options)
     if family and family[1] in FAMILIES:
-        return _made(env_id, partial(FAMILIES[family[1]], int(family[2])), options)
+        return _made(env_id, FAMILIES[family[1]]._replace(size=int(family[2])).load(), options)
     if ":" not in env_id:
         families = ", ".join(f"{name}N for a board of N lines" for name in FAMILIES)
         raise ValueError(

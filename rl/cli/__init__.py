@@ -308,5 +308,5 @@ def list_envs() -> None:
         game = envs.make(env_id)
         print(f"{env_id:15} {game.title}, board {'×'.join(map(str, game.board_shape))}, {game.num_actions} actions")
     for family in envs.FAMILIES:
-        sizes = envs.SIZES[family]
+        sizes = envs.sizes(family)
         print(f"{family + 'N':15} the same on a board of N × N, N from {sizes[0]} to {sizes[-1]}")

@@ -78,7 +78,7 @@ class Agents:
         game = agent.game if isinstance(agent, Agent) else envs.make(config.env, **board_options(config))
         kind = family(game)
         # A multilayer perceptron is made for one board; which others the rest can play, the game's family says.
-        sizes = list(envs.SIZES[kind]) if kind in envs.SIZES and config.net.encoder.kind != "mlp" else []
+        sizes = list(envs.sizes(kind)) if kind in envs.FAMILIES and config.net.encoder.kind != "mlp" else []
         return {
             "name": name,
             "kind": "game",
@@ -99,9 +99,9 @@ def own_option(game: Game, name: str) -> Any:
     kind = family(game)
     if name == "komi":
         return komi(game)
-    return game.board_shape[0] if name == "size" and kind in envs.SIZES else None
+    return game.board_shape[0] if name == "size" and kind in envs.FAMILIES else None
 
 
 def envs_title(game: Game) -> str:
     """The game's title without the board's size, which the page lets people choose."""
-    return game.title.rsplit(" ", 1)[0] if family(game) in envs.SIZES else game.title
+    return game.title.rsplit(" ", 1)[0] if family(game) in envs.FAMILIES else game.title

@@ -45,7 +45,7 @@ def _read_json(text: str, game: Game) -> Read:
         raise ValueError("a game in JSON needs 'env', the name of the game, and 'moves', a list of numbers")
     # A name is compared and never made into a game: it could name a file.
     kind = family(game)
-    sized = re.fullmatch(rf"{kind}([1-9][0-9]?)", env) if kind in envs.SIZES else None
+    sized = re.fullmatch(rf"{kind}([1-9][0-9]?)", env) if kind in envs.FAMILIES else None
     if env != game.env_id and not sized:
         raise ValueError(f"the file holds a game of {env[:60]!r}, and this is {game.env_id}")
     if not all(type(move) is int and 0 <= move < 2**31 for move in moves):

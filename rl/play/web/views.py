@@ -73,7 +73,7 @@ def game_view(game: Game) -> dict[str, Any]:
         "names": list(game.action_names),
         "across": across,
         "down": down,
-        "size": rows if kind in envs.SIZES else None,
+        "size": rows if kind in envs.FAMILIES else None,
         "komi": komi(game),
         "sgf": kind in ("go", "gomoku", "othello", "hex"),
     }
