@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +86,7 @@ def cluster() -> Iterator[None]:
     import ray
 
     own = "RAY_ADDRESS" not in os.environ
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(
             include_dashboard=False if own else None,
@@ -98,6 +101,10 @@ def cluster() -> Iterator[None]:
             f"cannot join the Ray cluster at RAY_ADDRESS={os.environ['RAY_ADDRESS']}: {error}; it has to run on this "
             "machine too (ray start), with the same token (RAY_AUTH_MODE=token)"
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        # Ray's library has put its own handler of SIGTERM below Python's, which ends the process on the spot.
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     try:
         yield
     except ray.exceptions.RayTaskError as error:

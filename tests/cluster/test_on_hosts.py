@@ -83,13 +83,9 @@ def test_a_run_sent_from_outside_trains_on_all_hosts_and_its_results_come_back(
     table = cluster.fuseki("status", url).stdout
     assert all(host in table for host in ours)
 
-    # And as Prometheus's gauges: on the machine of the driver.
-    gauges = prometheus(cluster)
-    assert re.search(rf'ray_fuseki_nodes_steps_per_second\{{[^}}]*of="{cluster.head.ip}"[^}}]*run="[^"]*four', gauges)
 
-
-def prometheus(cluster: RayCluster) -> str:
-    """What the head serves to Prometheus, by whichever of its ports does so."""
+def gauges(cluster: RayCluster) -> str:
+    """Our gauges as the head, where the driver is, serves them to Prometheus by one of its ports; "" for none yet."""
     for port in listening(cluster):
         try:
             answer = requests.get(f"http://{cluster.head.ip}:{port}/metrics", timeout=3)
@@ -97,7 +93,7 @@ def prometheus(cluster: RayCluster) -> str:
             continue
         if answer.ok and "ray_fuseki_" in answer.text:
             return answer.text
-    raise AssertionError("no port of the head serves our gauges")
+    return ""
 
 
 def listening(cluster: RayCluster) -> list[int]:
@@ -127,14 +123,19 @@ def test_a_job_is_watched_stopped_and_gone_on_with(cluster: RayCluster) -> None:
     table = cluster.fuseki("status", *at).stdout
     assert name in table and cluster.workers[0].ip in table
 
+    # Prometheus's gauges: as long as the run goes on, of each host that plays.
+    played = re.compile(r'ray_fuseki_nodes_steps_per_second\{[^}]*of="[^"]+"[^}]*run="[^"]*stopped')
+    wait_for(lambda: played.search(gauges(cluster)), 120, "the gauges' being served")
+
     before = steps()
     stopped = cluster.fuseki("submit", "--stop", name, *at).stdout
     assert f"{name}: stopped" in stopped
     (run_,) = read_runs(["s3://runs/stopped"])
     reached = run_.rows[-1]["learner_steps"]
     assert reached >= before
-    names = {path.split("/")[3] for path in stored("runs/stopped/checkpoints")}
-    assert f"step-{int(reached):08d}" in names, "it ends with a checkpoint of where it was"
+    saved = max(int(path.split("/")[3].removeprefix("step-")) for path in stored("runs/stopped/checkpoints"))
+    assert saved >= reached, "it ends with a checkpoint of where it was"
+    reached = saved
 
     wanted = f"run={{learner_steps: {int(reached) + 10}, actors: 2}}"
     went_on = cluster.fuseki(*words, wanted, "--resume")

@@ -9,6 +9,7 @@ import secrets
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from typer.testing import CliRunner, Result
 from rl.cli import app
 from rl.runtime import jobs
 from rl.runtime.jobs import ClusterError, new_name, token, url_of
-from tests.rl.runtime.runs import write_config
+from tests.rl.runtime.runs import rows, saved_step, write_config
 from tests.rl.runtime.test_at_url import free_port
 
 CLUSTER = """
@@ -101,6 +102,25 @@ def test_a_run_on_a_cluster_from_its_sending_to_its_end(
     assert "knows no job 'nobody'; its newest are small-" in refused("submit", "--stop", "nobody", *at)
     monkeypatch.setenv("RAY_AUTH_TOKEN", TOKEN[::-1])
     assert "refuses your Ray token" in refused("status", *at)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_run_that_is_stopped_saves_what_it_has_learned(address: str, tmp_path: Path) -> None:
+    at = ("--address", address)
+    config = write_config(tmp_path / "small.yaml", "games", minutes=30, checkpoint_minutes=20, actors=1)
+    run = tmp_path / "run"
+    sent = fuseki("submit", str(config), "--run-dir", str(run), "--no-wait", *at)
+    assert sent.exit_code == 0, sent.output
+    name = sent.stdout.strip()
+    deadline = time.monotonic() + 600
+    while not (run / "metrics.jsonl").exists() or rows(run)[-1]["learner_steps"] < 50:
+        assert time.monotonic() < deadline, "it never trained"
+        time.sleep(0.5)
+    stopped = fuseki("submit", "--stop", name, *at)
+    assert f"{name}: stopped" in stopped.stdout
+    reached = int(rows(run)[-1]["learner_steps"])
+    assert saved_step(run) >= reached, fuseki("submit", "--follow", name, *at).output
 
 
 def test_the_token_is_where_ray_looks_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
