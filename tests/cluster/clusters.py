@@ -43,6 +43,7 @@ class RayCluster:
     desk: Host
     token: str
     key: str  # of W&B, in the environment of the cluster's machines
+    returning: bool  # whether workers join anew when they were given up
     processes: dict[str, subprocess.Popen[str]]  # ``ray start`` of each host, by its name
 
     @property
@@ -72,18 +73,11 @@ class RayCluster:
         with (host.home / "ray-start.log").open("w") as log:
             patient = {"RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300"}  # on a busy machine
             env = self.store() | patient | {"HEAD": self.head.ip, "WANDB_API_KEY": self.key, "WANDB_MODE": "offline"}
-            command = block("head") if host is self.head else block("worker")
+            worker = "worker that returns" if self.returning else "worker"
+            command = block("head") if host is self.head else block(worker)
             # The dashboard is asked for on the network between the hosts, which is nobody else's.
             command = command.replace("--dashboard-host=127.0.0.1", f"--dashboard-host={self.head.ip}")
             self.processes[host.name] = host.start("bash", "-c", command, env=env, stdout=log, stderr=log)
-
-    def keep_joined(self, host: Host) -> None:
-        """``ray start`` on a worker again and again, as the README has it for machines that come and go."""
-        with (host.home / "ray-start.log").open("a") as log:
-            env = self.store() | {"HEAD": self.head.ip, "WANDB_API_KEY": self.key, "WANDB_MODE": "offline"}
-            self.processes[host.name] = host.start(
-                "bash", "-c", block("worker that returns"), env=env, stdout=log, stderr=log
-            )
 
     def ask(self, path: str) -> Any:
         """What the dashboard answers to the one who has the token; None while it does not answer."""
@@ -116,10 +110,10 @@ def give_token(host: Host, token: str) -> None:
 
 
 @contextlib.contextmanager
-def ray_cluster(workers: int) -> Iterator[RayCluster]:
+def ray_cluster(workers: int, returning: bool = False) -> Iterator[RayCluster]:
     with hosts(workers + 2) as made:
         head, *others, desk = made
-        cluster = RayCluster(head, others, desk, secrets.token_hex(24), secrets.token_hex(20), {})
+        cluster = RayCluster(head, others, desk, secrets.token_hex(24), secrets.token_hex(20), returning, {})
         for host in made:
             give_token(host, cluster.token)
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

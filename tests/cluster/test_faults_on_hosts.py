@@ -20,7 +20,7 @@ from tests.cluster.test_on_hosts import SHORT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 URL = "s3://runs/faults"
-RUN = "run={minutes: 120, actors: 3, checkpoint_minutes: 0.2}"
+RUN = ("run={minutes: 120, actors: 3, checkpoint_minutes: 0.2}", "evaluation.minutes=120")
 CUT_SECONDS = 60
 RATE_ROWS = 12  # of metrics, over which throughput is taken
 
@@ -29,13 +29,11 @@ RATE_ROWS = 12  # of metrics, over which throughput is taken
 def cluster() -> Iterator[RayCluster]:
     if (why := impossible()) is not None:
         pytest.skip(why)
-    with ray_cluster(2) as made, pytest.MonkeyPatch.context() as patch:
+    with ray_cluster(2, returning=True) as made, pytest.MonkeyPatch.context() as patch:
         for name, value in made.store().items():
             patch.setenv(name, value)
         s3fs.S3FileSystem.clear_instance_cache()
         s3fs.S3FileSystem().mkdir("runs")
-        for host in made.workers:
-            made.keep_joined(host)
         yield made
 
 
@@ -100,7 +98,7 @@ def told(what: str, at: float, since: float, before: float, figures: list[dict[s
 
 
 def test_faults(cluster: RayCluster) -> None:
-    words = ("submit", "configs/connect_four.yaml", *SHORT, RUN, "--run-dir", URL, "--address", cluster.address)
+    words = ("submit", "configs/connect_four.yaml", *SHORT, *RUN, "--run-dir", URL, "--address", cluster.address)
     name = cluster.fuseki(*words, "--no-wait").stdout.strip()
     wait_for(lambda: all(map(actors_on, (cluster.head, *cluster.workers))), 900, "training on all hosts")
     figures: list[dict[str, object]] = []
@@ -112,7 +110,7 @@ def test_faults(cluster: RayCluster) -> None:
     victim.kill()
     told("a host dies", at, since, before, figures)
     victim.boot(victim.home.parent)
-    cluster.keep_joined(victim)
+    cluster.join(victim)
     wait_for(lambda: actors_on(victim), 600, "the host's return")
 
     # A network link is cut for a minute. Its host comes back by itself.
