@@ -111,16 +111,16 @@ def test_faults(cluster: RayCluster) -> None:
     told("a host dies", at, since, before, figures)
     victim.boot(victim.home.parent)
     cluster.join(victim)
-    wait_for(lambda: actors_on(victim), 600, "the host's return")
+    wait_for(lambda: victim.ip in cluster.nodes(), 300, "the host's return")
 
     # A network link is cut for a minute. Its host comes back by itself.
-    before, victim = settle(), cluster.workers[1]
+    before, victim = settle(), next(host for host in cluster.workers if actors_on(host))
     at, since = steps(), time.monotonic()
     victim.cut()
-    time.sleep(CUT_SECONDS)
+    told("a link is cut for a minute or more", at, since, before, figures)  # the others go on before it is mended
+    time.sleep(max(0.0, since + CUT_SECONDS - time.monotonic()))
     victim.mend()
-    told("a link is cut for 60 s", at, since, before, figures)
-    wait_for(lambda: actors_on(victim), 600, "the host's return")
+    wait_for(lambda: victim.ip in cluster.nodes(), 300, "the host's return")
 
     # The learner is killed.
     before = settle()
