@@ -86,7 +86,6 @@ def tic_tac_toe() -> Game:
         render=render,
         plane_names=("stones of the side to move", "stones of the other side", "ones (marks the board's edge)"),
         action_layout="points",
-        monotone=True,
         point_symmetries=points,
         action_symmetries=points,
     )

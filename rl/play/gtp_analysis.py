@@ -99,7 +99,8 @@ def moves_line(game: Game, report: Report, wanted: Wanted, kata: bool, ownership
         line = " ".join(game.action_names[a] for a in found.lines.get(action, (action,)))
         name = game.action_names[action]
         if kata:
-            score = _score_fields(np.nan if scores is None else float(scores.leads[action]))
+            # Before anything is known of the move itself, the position's, as for its rate.
+            score = _score_fields(np.nan if scores is None else _known(scores.leads[action], scores.lead))
             parts.append(
                 f"info move {name} visits {visits} utility {utility:.6f} winrate {rate:.6f}{score} prior {prior:.6f}"
                 f" lcb {low:.6f} utilityLcb {utility - 2 * (rate - low):.6f} order {order} pv {line}"

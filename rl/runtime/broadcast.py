@@ -10,6 +10,7 @@ import numpy as np
 import ray
 
 from rl.config import GameConfig
+from rl.nets.formats import EXACT
 from rl.records import Weights
 from rl.runtime import cluster
 from rl.runtime.kinds import make_trainer, make_worker
@@ -45,7 +46,11 @@ def measure(config: GameConfig, rounds: int) -> dict[str, Any]:
     ``table`` has a row for each size of the network and number of actors; value, ceiling and share are those of the
     configured network and as many actors as a run would have here.
     """
-    config = config.model_copy(update={"selfplay": config.selfplay.model_copy(update={"games": GAMES})})
+    inference = config.inference.model_copy(update={"compile": False})
+    if inference.format == "auto":  # each actor would measure, for each network: that takes minutes, and changes little
+        inference = inference.model_copy(update={"format": EXACT.name})
+    games = config.selfplay.model_copy(update={"games": GAMES})
+    config = config.model_copy(update={"selfplay": games, "inference": inference})
     table = []
     with cluster():
         planned = plan_now(config).actors
