@@ -21,12 +21,7 @@ NET = NetConfig(encoder=ResNetConfig(kind="resnet", channels=8, blocks=1))
 PINNED = InferenceConfig(format=EXACT.name)
 
 
-def weights(version: int, scale: float = 1.0) -> Weights:
-    tensors = {name: tensor.numpy() for name, tensor in build(NET, GAME).state_dict().items()}
-    return Weights(version, {name: (scale * t).astype(t.dtype) for name, t in tensors.items()})
-
-
-FIRST = weights(3)
+FIRST = Weights(3, {name: tensor.numpy() for name, tensor in build(NET, GAME).state_dict().items()})
 SECOND = replace(FIRST, version=4, tensors={name: (t * 1.5).astype(t.dtype) for name, t in FIRST.tensors.items()})
 
 
