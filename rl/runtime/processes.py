@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 
+import envs
 from envs.gym import UnknownWorld, WorldError
 from rl.actors.seeds import actor_seed
-from rl.config import Config
+from rl.config import Config, GameConfig
 from rl.evaluation.examination import Examination
 from rl.experience import file_shards
-from rl.records import Tensors, Weights
+from rl.records import Evaluation, Tensors, Weights
 from rl.runtime.checkpoint import load_checkpoint
 from rl.runtime.group import Address, hold, join
 from rl.runtime.kinds import Report, Trainer, Worker, make_examiner, make_trainer, make_worker, parts_of, summarise
 from rl.runtime.loop import ActorsLost
 from rl.runtime.plan import Plan
-from rl.runtime.servers import RemoteEvaluator
 from rl.runtime.session import write_checkpoint
+from rl.serving import Answer, BatchingEvaluator, Load
 
 PROCESS_LOST = (RayActorError, ObjectLostError)
 
@@ -155,6 +158,44 @@ class ExaminerProcess:
         return self.examiner.examine(weights)
 
 
+class ServerProcess:
+    """A batching evaluator in a process of its own."""
+
+    def __init__(self, config: GameConfig):
+        _threads(1)
+        game = envs.make(config.env, **config.env_options)
+        self._evaluator = BatchingEvaluator(config.net, game, config.inference)
+
+    async def ask(self, planes: np.ndarray) -> Answer:
+        return await self._evaluator.ask(planes)
+
+    async def use(self, weights: Weights) -> Load:
+        return await self._evaluator.use(weights)
+
+    @ray.method(max_task_retries=0)
+    async def live(self) -> None:
+        """Ends with the process."""
+        await asyncio.Event().wait()
+
+
+class RemoteEvaluator:
+    """What self-play asks instead of an evaluator of its own."""
+
+    format = "of its server"
+
+    def __init__(self, server: Any):
+        self._server = server
+        self.version = -1
+
+    def load(self, weights: Weights) -> None:
+        """The driver gives the server its weights, which may be older or newer than these."""
+
+    def __call__(self, planes: np.ndarray) -> Evaluation:
+        self.version, (logits, wdl, *_) = ray.get(self._server.ask.remote(planes))
+        # What comes from Ray's store cannot be written to, and compiled code takes only what can.
+        return Evaluation(np.array(logits), np.array(wdl))
+
+
 def _threads(count: int) -> None:
     import torch
 
@@ -165,6 +206,7 @@ def _threads(count: int) -> None:
 RayActor: Any = ray.remote(ActorProcess)
 RayLearner: Any = ray.remote(LearnerProcess)
 RayExaminer: Any = ray.remote(ExaminerProcess)
+RayServer: Any = ray.remote(ServerProcess)
 
 
 class RayActors:

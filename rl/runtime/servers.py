@@ -1,4 +1,4 @@
-"""The inference servers of a run (``rl.serving``), and how actors reach theirs.
+"""The inference servers of a run (``rl.serving``), shared among its actors.
 
 Ray starts a server anew where it has died, and repeats what it was asked: actors notice nothing but the time. Only its
 weights have to be given to it again, which is why the driver watches each of them by a call that never ends.
@@ -6,60 +6,11 @@ weights have to be given to it again, which is why the driver watches each of th
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-import numpy as np
-import ray
-
-import envs
-from rl.config import Config, GameConfig
-from rl.records import Evaluation, Weights
+from rl.config import Config
 from rl.runtime.plan import Plan
-from rl.serving import Answer, BatchingEvaluator, Load
-
-
-class ServerProcess:
-    """A batching evaluator in a process of its own."""
-
-    def __init__(self, config: GameConfig):
-        import torch
-
-        torch.set_num_threads(1)
-        game = envs.make(config.env, **config.env_options)
-        self._evaluator = BatchingEvaluator(config.net, game, config.inference)
-
-    async def ask(self, planes: np.ndarray) -> Answer:
-        return await self._evaluator.ask(planes)
-
-    async def use(self, weights: Weights) -> Load:
-        return await self._evaluator.use(weights)
-
-    @ray.method(max_task_retries=0)
-    async def live(self) -> None:
-        """Ends with the process."""
-        await asyncio.Event().wait()
-
-
-RayServer: Any = ray.remote(ServerProcess)
-
-
-class RemoteEvaluator:
-    """What self-play asks instead of an evaluator of its own."""
-
-    format = "of its server"
-
-    def __init__(self, server: Any):
-        self._server = server
-        self.version = -1
-
-    def load(self, weights: Weights) -> None:
-        """The driver gives the server its weights, which may be older or newer than these."""
-
-    def __call__(self, planes: np.ndarray) -> Evaluation:
-        self.version, (logits, wdl, *_) = ray.get(self._server.ask.remote(planes))
-        # What comes from Ray's store cannot be written to, and compiled code takes only what can.
-        return Evaluation(np.array(logits), np.array(wdl))
+from rl.runtime.processes import RayServer
 
 
 class Servers:

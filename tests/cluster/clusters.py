@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import requests
+import s3fs
 
-from tests.cluster.hosts import HOME, ROOT, Host, hosts
+from tests.cluster.hosts import HOME, ROOT, Host, hosts, impossible
 
 README = ROOT / "cluster" / "README.md"
 STORE_PORT, DASHBOARD_PORT = 5000, 8265
@@ -128,6 +130,19 @@ def ray_cluster(workers: int, returning: bool = False) -> Iterator[RayCluster]:
             logs = "\n".join((host.home / "ray-start.log").read_text()[-2000:] for host in (head, *others))
             raise AssertionError(f"{error}\n{logs}") from error
         yield cluster
+
+
+@contextlib.contextmanager
+def cluster_with_bucket(returning: bool = False) -> Iterator[RayCluster]:
+    """A cluster of three hosts, or a skipped test where there can be none; s3://runs is there, and for us too."""
+    if (why := impossible()) is not None:
+        pytest.skip(why)
+    with ray_cluster(2, returning) as made, pytest.MonkeyPatch.context() as patch:
+        for name, value in made.store().items():
+            patch.setenv(name, value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir("runs")
+        yield made
 
 
 def let_in(host: Host, key: Path) -> None:

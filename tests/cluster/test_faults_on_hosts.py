@@ -10,11 +10,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
-import s3fs
 
 from rl.plot import read_runs
-from tests.cluster.clusters import RayCluster, ray_cluster, wait_for
-from tests.cluster.hosts import Host, impossible
+from tests.cluster.clusters import RayCluster, cluster_with_bucket, wait_for
+from tests.cluster.hosts import Host
 from tests.cluster.test_on_hosts import SHORT
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
@@ -26,13 +25,7 @@ RATE_ROWS = 6  # of metrics, over which throughput is taken
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
-    if (why := impossible()) is not None:
-        pytest.skip(why)
-    with ray_cluster(2, returning=True) as made, pytest.MonkeyPatch.context() as patch:
-        for name, value in made.store().items():
-            patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("runs")
+    with cluster_with_bucket(returning=True) as made:
         yield made
 
 

@@ -12,8 +12,7 @@ import requests
 import s3fs
 
 from rl.plot import read_runs
-from tests.cluster.clusters import RayCluster, ray_cluster, wait_for
-from tests.cluster.hosts import impossible
+from tests.cluster.clusters import RayCluster, cluster_with_bucket, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 FOUR = ("net.encoder.channels=16", "net.encoder.blocks=2", "selfplay.games=16", "experience.min_rows=500")
@@ -29,13 +28,7 @@ SHORT = (
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[RayCluster]:
-    if (why := impossible()) is not None:
-        pytest.skip(why)
-    with ray_cluster(2) as made, pytest.MonkeyPatch.context() as patch:
-        for name, value in made.store().items():
-            patch.setenv(name, value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("runs")
+    with cluster_with_bucket() as made:
         yield made
 
 

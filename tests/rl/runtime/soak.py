@@ -9,6 +9,7 @@ of the run and in the last: the first one holds imports, compilation and a repla
 from __future__ import annotations
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -67,7 +68,8 @@ def _store(pid: int) -> Iterator[dict[str, Any]]:
         return
     ray = Path(sys.executable).parent / "ray"
     command = [str(ray), "memory", "--stats-only", "--address", address]
-    told = subprocess.run(command, check=False, capture_output=True, text=True).stdout
+    with_token = os.environ | {"RAY_AUTH_MODE": "token"}  # which every run's own cluster asks for
+    told = subprocess.run(command, check=False, capture_output=True, text=True, env=with_token).stdout
     if used := USED.search(told):
         spilled = SPILLED.search(told)
         yield {

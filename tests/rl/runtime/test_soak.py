@@ -16,7 +16,15 @@ def test_memory_and_files_stay_flat(tmp_path: Path) -> None:
     config = write_config(tmp_path / "small.yaml", minutes=6, checkpoint_minutes=0.1, actors=2)
     rows = summary(soak(config, tmp_path / "run", 6, ["experience.reuse=2"]))
     names = {row["process"] for row in rows}
-    assert {"fuseki", "ActorProcess", "LearnerProcess", "ExaminerProcess", "raylet", "gcs_server"} <= names
+    assert {
+        "fuseki",
+        "ActorProcess",
+        "LearnerProcess",
+        "ExaminerProcess",
+        "raylet",
+        "gcs_server",
+        "object store",
+    } <= names
     for row in rows:
         assert row["rss_mb_last"] < 1.1 * row["rss_mb_then"] + 20, row
         assert row["files_last"] < row["files_then"] + 10, row
