@@ -163,7 +163,8 @@ class Score(nn.Module):
         shrink(self.out)
 
     def forward(self, x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
-        return self.out(self.act(self.hidden(pool(self.act(self.conv(x, mask)), mask)))).squeeze(1)
+        x = on_board(self.act(self.conv(x, mask)), mask)
+        return self.out(self.act(self.hidden(pool(x, mask)))).squeeze(1)
 
 
 def policy_head(config: NetConfig, game: Game, width: int) -> nn.Module:

@@ -172,7 +172,7 @@ Mask = torch.Tensor | None  # [N, 1, H, W], 1 on the board and 0 beside it; None
 
 def on_board(x: torch.Tensor, mask: Mask) -> torch.Tensor:
     """Features with 0 beside the board, as a convolution's padding would be there."""
-    return x if mask is None else x * mask
+    return x if mask is None else x * mask.to(x.dtype)  # else bfloat16 features would leave as float32
 
 
 def group_norm(norm: nn.GroupNorm, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -207,7 +207,7 @@ class ConvNorm(nn.Module):
 
 
 def pool(x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
-    """Board-wide summary [N, 3·C] of features [N, C, H, W]: mean, mean scaled by board size, maximum.
+    """Board-wide summary [N, 3·C] of features [N, C, H, W] (0 beside it): mean, mean scaled by its size, maximum.
 
     KataGo (Wu 2019, §3.3): the scaled mean lets one net serve several board sizes, as sums over the board grow with it.
     """
@@ -217,9 +217,9 @@ def pool(x: torch.Tensor, mask: Mask = None) -> torch.Tensor:
         side = math.sqrt(x.shape[2] * x.shape[3])
     else:
         points = mask.sum((2, 3))
-        mean = (x * mask).sum((2, 3)) / points
+        mean = x.sum((2, 3), dtype=points.dtype) / points
         side = points.sqrt()
-        x = x + BESIDE * (mask - 1.0)
+        x = x + (BESIDE * (mask - 1.0)).to(x.dtype)
     if x.device.type == "cpu" and x.dtype == torch.bfloat16:  # amax is up to ten times slower there (torch 2.13)
         maximum = F.adaptive_max_pool2d(x, 1).flatten(1)
     else:
