@@ -476,6 +476,15 @@ def planes(state, out):
             out[7 + i, action // size, action % size] = 1.0
 
 
+def forget_pass(state: np.ndarray) -> None:
+    """Make the pass just played one that never was, but for whose turn it is: it does not count towards the end.
+
+    For clients that have one side play twice, between which our rules need a pass.
+    """
+    state[PASSES] = 0
+    state[LAST] = -1
+
+
 def vertex_names(size: int, board: int) -> tuple[str, ...]:
     """Names of all actions: "A9" is the top left vertex of a 9×9 board; letters leave out I."""
     names = [

@@ -8,6 +8,7 @@ and Gomoku (GM[4]), whose files in the wild use Go's points, so those are writte
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ COLOURS = ("B", "W")  # of the first and the second player
 SIDES = ("black", "white")  # the same in words, as GTP has them
 SUICIDE_RULES = ("nz", "goe", "tromp-taylor")  # values of RU under which several stones may commit suicide
 SETUP = ("AB", "AW", "AE")
+WORDS = {"swap": "swap-pieces"}  # names of ours that files and programs know by another
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class SgfGame:
     """The main line of an SGF game."""
 
     game: Game
-    moves: tuple[int, ...]  # from the initial position; handicap stones are moves with White's passes between them
+    moves: tuple[int, ...]  # from the initial position; stones that are set up are moves too, with passes between them
     names: tuple[str, str]  # of the first and the second player; "" where the file has none
     result: str | None  # as the file has it: "B+3.5", "W+R", "0", ...
 
@@ -47,6 +49,11 @@ class SgfGame:
 def family(game: Game) -> str | None:
     """ "go", "othello", "gomoku" or "hex" where the game has those rules, else None: it has no SGF."""
     return next((name for name, rules in RULES.items() if game.play is rules), None)
+
+
+def words(game: Game) -> list[str]:
+    """What files and programs call each action."""
+    return [WORDS.get(name, name) for name in game.action_names]
 
 
 def board_size(game: Game) -> int:
@@ -135,7 +142,7 @@ def _point(game: Game, kind: str, action: int) -> str:
     """A legal action as SGF writes it."""
     columns = game.board_shape[1]
     if kind == "hex":
-        return "swap-pieces" if action == _cells(game) else game.action_names[action]
+        return words(game)[action]
     size = board_size(game)
     cell = None if action == _cells(game) else (size - 1 - action // columns, action % columns)  # rows from the bottom
     return serialise_go_point(cell, size).decode()
@@ -144,9 +151,9 @@ def _point(game: Game, kind: str, action: int) -> str:
 def read_sgf(text: str | bytes) -> SgfGame:
     """The first game in ``text``: its main line, replayed by our rules.
 
-    Bytes are decoded as the file's CA says. Variations and comments are left out. Black stones that Go's handicap sets
-    up become moves with White's passes between them. Raises ValueError, in one sentence, when the text is no SGF, the
-    game is none of ours, or a move breaks our rules.
+    Bytes are decoded as the file's CA says. Variations and comments are left out. In Go, stones that are set up at the
+    beginning become moves, and passes stand between two moves of one side. Raises ValueError, in one sentence, when the
+    text is no SGF, the game is none of ours, or a move breaks our rules.
     """
     try:
         tree = sgf_grammar.parse_sgf_game(text.encode() if isinstance(text, str) else text)
@@ -154,7 +161,9 @@ def read_sgf(text: str | bytes) -> SgfGame:
         raise ValueError(f"this is no readable SGF: {error}") from error
     nodes = list(sgf_grammar.main_sequence_iter(tree))
     root = _Root(nodes[0], "UTF-8" if isinstance(text, str) else None)
-    game = root.game(sum(colour in node for node in nodes for colour in COLOURS))
+    movers = [colour for node in nodes for colour in COLOURS if colour in node]
+    passes = sum(a == b for a, b in itertools.pairwise(["W", *movers]))  # that are left out
+    game = root.game(len(movers) + passes)
     moves = _moves(game, root.kind, nodes, root.encoding)
     return SgfGame(game, tuple(moves), (root.text("PB") or "", root.text("PW") or ""), root.text("RE") or None)
 
@@ -199,8 +208,8 @@ class _Root:
             points = self.text("KM") or "0"
             if not re.fullmatch(r"[+-]?[0-9]{1,4}(\.[0-9]*)?", points):
                 raise ValueError(f"KM[{points}] is no number of points")
-            handicap = 2 * size * size if "AB" in self.node else 0  # stones and passes, at most
-            longest = None if moves + handicap <= 3 * size * size else moves + handicap
+            set_up = 2 * size * size if {"AB", "AW"} & self.node.keys() else 0  # stones and passes, at most
+            longest = None if moves + set_up <= 3 * size * size else moves + set_up
             return envs.make(f"go{size}", komi=float(points), suicide=rules in SUICIDE_RULES, max_moves=longest)
         except ValueError as error:
             raise ValueError(f"SGF: {error}") from error
@@ -230,14 +239,14 @@ def _moves(game: Game, kind: str, nodes: list[dict[str, list[bytes]]], encoding:
         return action
 
     for node in nodes:
-        for name in (n for n in SETUP if n in node):
-            if kind != "go" or name != "AB" or number > 0 or set_up:
-                raise ValueError(f"SGF: {name} sets stones up, of which only Go's handicap at the beginning is read")
+        if any(name in node for name in SETUP):
+            if kind != "go" or number > 0 or set_up or "AE" in node:
+                raise ValueError("SGF: stones are set up or taken off, which is read only before the first move of Go")
             set_up = True
-            for i, action in enumerate(_handicap(game, node[name], encoding)):
-                if i > 0:
-                    yield play(passing, "a pass between handicap stones")
-                yield play(action, f"handicap stone {i + 1}")
+            for mover, action in _setup(game, node, encoding):
+                if state[TO_MOVE] != mover:
+                    yield play(passing, "a pass between stones that are set up")
+                yield play(action, f"setting up {game.action_names[action]}")
         for name in (n for n in node if n in COLOURS):
             number += 1
             value = sgf_grammar.simpletext_value(node[name][0]).decode("ascii", "replace").strip()
@@ -245,33 +254,47 @@ def _moves(game: Game, kind: str, nodes: list[dict[str, list[bytes]]], encoding:
             if kind == "hex" and value.lower() in ("resign", "forfeit"):
                 return
             action = _action(game, kind, value, what)
-            if state[STATUS] != ONGOING and action == passing:
+            over, mover = state[STATUS] != ONGOING, COLOURS.index(name)
+            if over and action == passing:
                 continue  # a third pass, as some servers ask for
-            mover = COLOURS.index(name)
-            if set_up and number == 1 and state[TO_MOVE] != mover:
-                yield play(passing, "a pass after the handicap stones")
-            if state[STATUS] == ONGOING and state[TO_MOVE] != mover:
-                raise ValueError(f"SGF: {what} is out of turn: it is {SIDES[1 - mover]}'s move")
+            if not over and state[TO_MOVE] != mover:
+                if kind != "go":
+                    raise ValueError(f"SGF: {what} is out of turn: it is {SIDES[1 - mover]}'s move")
+                if action == passing:
+                    continue  # it changes nothing
+                yield play(passing, f"a pass before {what}")  # as the format allows one side to move twice
             yield play(action, what)
 
 
-def _handicap(game: Game, values: list[bytes], encoding: str) -> list[int]:
-    """Actions of the points in AB, lists such as aa:cc included, from the top left."""
+def _setup(game: Game, node: dict[str, list[bytes]], encoding: str) -> Iterator[tuple[int, int]]:
+    """Mover and action for each stone that AB and AW set up, in turns as far as they go.
+
+    As moves they take nothing off: a chain that is not yet whole has a liberty where its next stone will be.
+    """
+    black, white = (_points(game, node.get(name, []), encoding) for name in ("AB", "AW"))
+    for one, other in itertools.zip_longest(black, white):
+        if one is not None:
+            yield 0, one
+        if other is not None:
+            yield 1, other
+
+
+def _points(game: Game, values: list[bytes], encoding: str) -> list[int]:
+    """Actions of points to set up, lists such as aa:cc included, from the top left."""
     size = board_size(game)
     try:
-        points = Presenter(size, encoding).interpret("AB", values)
+        points = Presenter(size, encoding).interpret("AB", values) if values else set()
     except ValueError as error:
-        raise ValueError(f"SGF: AB holds what is no point of a {size}×{size} board") from error
+        raise ValueError(f"SGF: AB or AW holds what is no point of a {size}×{size} board") from error
     return sorted((size - 1 - row) * size + column for row, column in points)
 
 
 def _action(game: Game, kind: str, value: str, what: str) -> int:
     """The action that a move's value names; legality is for the rules to say."""
-    names = [name.lower() for name in game.action_names]
+    names = [name.lower() for name in words(game)]
     if kind == "hex":
-        word = "swap" if value.lower() == "swap-pieces" else value.lower()
-        if word in names:
-            return names.index(word)
+        if value.lower() in names:
+            return names.index(value.lower())
     elif kind == "othello" and value.lower() in names:
         return names.index(value.lower())
     else:

@@ -22,6 +22,8 @@ from rl.cli.agents import (
 )
 from rl.console import WrongInput, check_writable, fail, progress_bar, show, user_input, while_running
 
+MOST_MOVE_SECONDS = 86_400  # a day
+
 
 class Seats(enum.StrEnum):
     both = "both"
@@ -85,8 +87,8 @@ def evaluate(
 
     if openings != "varied" and not (openings.isascii() and openings.isdigit()):
         raise WrongInput(f"--openings must be 'varied' or a number of random moves, not {openings!r}")
-    if move_seconds is not None and not move_seconds > 0:
-        raise WrongInput(f"--move-seconds must be above 0, not {move_seconds}")
+    if move_seconds is not None and not 0 < move_seconds <= MOST_MOVE_SECONDS:
+        raise WrongInput(f"--move-seconds must be above 0 and at most {MOST_MOVE_SECONDS:,}, not {move_seconds}")
     if against != "truth":
         with user_input():
             check_opponent(against)

@@ -57,7 +57,8 @@ class SearchConfig(Section):
 class SelfPlayConfig(Section):
     games: Positive | Auto = "auto"  # games an actor advances at once
     full_search_fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # playout-cap randomisation (Wu 2019, §3.1)
-    fast_simulations: Positive = 8  # budget of the other searches, whose policies are not trained on
+    # Budget of the other searches, whose policies are not trained on (where it equals the full one, they are)
+    fast_simulations: Positive = 8
     # Few simulations first, since an untrained network makes deep searches no better, and more games teach it sooner
     # (Wu 2019, §3.1, anneals its budgets from 600 and 100 to 1,000 and 200): full searches begin with so many, and grow
     # by equal factors to search.simulations, fast ones in proportion to them; null for all of them from the beginning.
@@ -90,7 +91,9 @@ class ExperienceConfig(Section):
     window_exponent: Fraction = 0.65  # then it grows as rows**exponent (KataGo, Wu 2019, appendix C)
     max_rows: Positive = 1_000_000
     reuse: Annotated[float, Field(gt=0)] = 8.0  # at most this many trainings a new row
-    outcome_weight: Fraction = 0.5  # value target = weight · outcome + (1 - weight) · searched root value
+    # Value target = weight · outcome + (1 - weight) · searched root value (Willemsen, Baier and Kaisers 2020, "Value
+    # Targets in Off-policy AlphaZero", compare outcome, searched value and mixtures)
+    outcome_weight: Fraction = 0.5
     # This share of a game's rows goes to its moves by how far the search moved the network's policy, so that surprising
     # positions are seen more often (KataGo's methods, "Policy Surprise Weighting", which takes 0.5).
     surprise_weight: Fraction = 0.0
@@ -144,10 +147,15 @@ class GameConfig(Config):
     evaluation: MatchEvaluationConfig = MatchEvaluationConfig()
 
     @model_validator(mode="after")
-    def _simulations_grow(self) -> GameConfig:
+    def _simulations_fit(self) -> GameConfig:
         first, full = self.selfplay.first_simulations, self.search.simulations
         if first is not None and first > full:
             raise ValueError(f"selfplay.first_simulations {first} must not exceed search.simulations {full}, its end")
+        fast, all_full = self.selfplay.fast_simulations, self.selfplay.full_search_fraction == 1
+        if full and fast > full and not (all_full and self.selfplay.decided_value == 1):
+            raise ValueError(
+                f"selfplay.fast_simulations {fast} must not exceed search.simulations {full}, the full ones"
+            )
         return self
 
     @model_validator(mode="after")
@@ -161,6 +169,7 @@ class GameConfig(Config):
             "search.kind must be gumbel, whose noise draws moves by the policy": self.search.kind != "gumbel",
             "search.lookahead must be false, which is a search too": self.search.lookahead,
             "selfplay.full_search_fraction must be 1": self.selfplay.full_search_fraction < 1,
+            "selfplay.decided_value must be 1: there are no searches to save": self.selfplay.decided_value < 1,
             "selfplay.random_move must be 0, whose moves the policy did not choose": self.selfplay.random_move > 0,
             "net.auxiliary must be left out": self.net.auxiliary != AuxiliaryConfig(),
             "learner.symmetries must be false: moves are trained on as they were played": self.learner.symmetries,
@@ -188,4 +197,8 @@ class GameConfig(Config):
             raise ValueError("selfplay.victim needs run.mode async: games against it are not resumed bit by bit")
         if self.selfplay.victim is not None and self.ppo is not None:
             raise ValueError("selfplay.victim needs a learner that searches: leave ppo out")
+        unread = {"stored_starts": 0.0, "decided_value": 1.0, "first_simulations": None}
+        for name, default in unread.items():
+            if self.selfplay.victim is not None and getattr(self.selfplay, name) != default:
+                raise ValueError(f"selfplay.{name} has no effect on games against selfplay.victim: leave it out")
         return self

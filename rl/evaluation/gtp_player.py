@@ -13,14 +13,13 @@ import numpy as np
 from envs.game import PLY, TO_MOVE, Game
 from rl.evaluation.gtp_engine import EngineError, GTPEngine
 from rl.evaluation.players import Forfeit
-from rl.sgf import SIDES, board_size, komi
+from rl.sgf import SIDES, board_size, komi, words
 
 log = logging.getLogger(__name__)
 
 MOVE_SECONDS = 60.0
 STARTUP_SECONDS = 30.0  # for the first commands: engines with networks load them then
 TIMEOUTS = 3  # in a row, after which the engine is given up: a match of 100 games must not take 100 time limits
-VERTICES = {"swap": "swap-pieces"}  # names of ours that engines know by another
 
 
 class Table:
@@ -57,8 +56,11 @@ class GTPPlayer:
         """``lanes``: games at once, at most. Raises EngineError when the engine does not start or refuses the game."""
         self.name, self.game, self.command = name, game, tuple(command)
         self.move_seconds, self.startup_seconds = move_seconds, startup_seconds
-        self._vertex = [VERTICES.get(name, name) for name in game.action_names]
-        self._action = {vertex.casefold(): action for action, vertex in enumerate(self._vertex)}
+        self._vertex = words(game)
+        # Engines that answer by our own names are understood too.
+        self._action = {
+            name.casefold(): action for names in (game.action_names, self._vertex) for action, name in enumerate(names)
+        }
         self._timeouts = 0  # in a row
         self._questions = 0
         self._stopping = False
@@ -144,7 +146,8 @@ class GTPPlayer:
         """The engine's own name and version, such as "GNU Go 3.8"; as the user wrote it where it has none."""
         assert table.engine is not None
         try:
-            return " ".join(table.engine.ask(word, self.startup_seconds) for word in ("name", "version")).strip()
+            told = " ".join(table.engine.ask(word, self.startup_seconds) for word in ("name", "version")).strip()
+            return told or self.name
         except EngineError as error:
             if error.kind != "refused":
                 self._drop(table)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from envs.game import ONGOING, STATUS
+from envs.game import ONGOING, STATUS, TO_MOVE
 from rl.agent import Agent, Analysis, analysis
 from rl.play.scores import Scores, TreeScores
 from rl.search import Search
@@ -95,23 +95,25 @@ class Engine:
             raise ValueError("give a number of simulations or seconds, not both")
         if simulations is not None and simulations < 0:
             raise ValueError(f"simulations must be 0 (the network alone) or more, not {simulations}")
-        if seconds is not None and not seconds > 0:
-            raise ValueError(f"seconds must be above 0, not {seconds}")
+        if seconds is not None and not 0 < seconds < float("inf"):
+            raise ValueError(f"seconds must be a number above 0, not {seconds}")
         if level is not None and not 1 <= level <= 10:
             raise ValueError(f"level must be from 1 to 10, not {level}")
         self.simulations, self.seconds = simulations, seconds
         self.strength = LEVELS.get(level) if level is not None else None
         self.friendly = friendly
         self._random = np.random.default_rng(seed)
-        self._use(agent)
+        self.use(agent)
 
-    def _use(self, agent: Agent) -> None:
+    def use(self, agent: Agent) -> None:
+        """Begin anew with this agent."""
         self.agent, self.game = agent, agent.game
         self.moves: list[int] = []
         self._states = [self.game.initial_state()]
         self._search: Search | None = None
         self._scores: TreeScores | None = None  # beside the search, of a network with a score head
         self._root: list[int] = []  # the moves before the search's root
+        self._root_state = self.state
 
     @property
     def state(self) -> np.ndarray:
@@ -121,11 +123,13 @@ class Engine:
     @property
     def limits(self) -> str:
         """What limits the agent's moves, for people."""
-        if self.strength is None and self.seconds is not None:
+        level = None if self.strength is None else self.strength.simulations
+        budgets = [budget for budget in (self.simulations, level) if budget is not None]
+        if not budgets and self.seconds is not None:
             return f"{self.seconds:g} seconds a move"
-        budget = self.agent.config.search.simulations if self.simulations is None else self.simulations
-        budget = budget if self.strength is None else self.strength.simulations
-        return f"{budget} simulations a move" if budget else "the network alone"
+        budget = min(budgets) if budgets else self.agent.config.search.simulations
+        most = "" if self.seconds is None else f", {self.seconds:g} seconds at most"
+        return f"{budget} simulations a move{most}" if budget else "the network alone"
 
     @property
     def over(self) -> bool:
@@ -134,19 +138,34 @@ class Engine:
     def warm_up(self) -> None:
         """Do now what the first move would wait for: compile, and measure the network's speed on this machine."""
         self._measured()
-        self.choose(simulations=2 * LEAF_SHARE)
+        for simulations in (0, 2 * LEAF_SHARE):  # 0: what is left of a clock that has run down
+            self.choose(simulations=simulations)
 
     def new_game(self, **options: Any) -> None:
         """Begin anew; ``options`` are those of the environment: size (another board), komi ...
 
         Raises ValueError, in one sentence, for options that there are not; the game in progress then stays.
         """
-        self._use(self.agent.on(**options) if options else self.agent)
+        self.use(self.agent.on(**options) if options else self.agent)
 
     def play(self, action: int) -> None:
         """Play a move for the side to move. Raises ValueError when it is illegal or the game is over."""
         self._states.append(self.game.after(self.state, action))
         self.moves.append(action)
+
+    def skip(self, passing: int) -> None:
+        """Give the other side the turn, by a pass that does not count towards the end of the game.
+
+        Raises ValueError when it is illegal or the game is over.
+        """
+        from rl.sgf import family  # loads the rules of all games that have SGF
+
+        self.play(passing)
+        if family(self.game) == "go":
+            from envs.go import forget_pass
+
+            forget_pass(self.state)
+        self._search = None  # it knows a real pass at most
 
     def undo(self) -> None:
         """Take the last move back. Raises ValueError when there is none."""
@@ -173,9 +192,9 @@ class Engine:
     ) -> Choice:
         """What to do now, within these limits or else the engine's own; nothing is played.
 
-        ``cleanup``: play the game to its end, without resigning or passing early. ``watch`` is told while the search
-        goes on and at its end, if there is one. ``stop`` ends it early once it is set. Raises ValueError when the game
-        is over.
+        ``cleanup``: play the game to its end, without resigning, or passing before the opponent's dead stones are
+        taken off. ``watch`` is told while the search goes on and at its end, if there is one. ``stop`` ends it early
+        once it is set. Raises ValueError when the game is over.
         """
         if self.over:
             raise ValueError(f"the game is over after {len(self.moves)} moves; there is no move to choose")
@@ -186,6 +205,8 @@ class Engine:
         if self.strength is not None and self.strength.temperature > 0 and found.proven is None:
             weights = found.policy.astype(np.float64) ** (1 / self.strength.temperature)
             action = int(self._random.choice(len(weights), p=weights / weights.sum()))
+        if cleanup and self._is_pass(action):
+            action = self._taking_off(action)
         if not cleanup and self._hopeless(found):
             return Choice(RESIGN, found)
         return Choice(action, found)
@@ -218,8 +239,9 @@ class Engine:
     ) -> Analysis:
         if simulations is None and seconds is None:
             simulations, seconds = self.simulations, self.seconds
-        if self.strength is not None:
-            simulations, seconds = self.strength.simulations, None
+        if self.strength is not None:  # of this limit and the others, the tightest holds
+            level = self.strength.simulations
+            simulations = level if simulations is None else min(level, simulations)
         if simulations is None and seconds is None:
             simulations = self.agent.config.search.simulations
         if simulations == 0:
@@ -273,14 +295,16 @@ class Engine:
             search.start(np.zeros(1, np.int64), self.state[None], simulations)
         else:
             self._walk(search, simulations)
-        self._root = list(self.moves)
+        self._root, self._root_state = list(self.moves), self.state
         return search
 
     def _walk(self, search: Search, simulations: int) -> None:
         """Move the root of the tree to the position of now, if that lies below it; else plant a new one."""
         lane = np.zeros(1, np.int64)
         new = self.moves[len(self._root) :]
-        if self.moves[: len(self._root)] != self._root:
+        same = self.moves[: len(self._root)] == self._root
+        # The same moves may have led elsewhere: see ``skip``.
+        if not same or not np.array_equal(self._states[len(self._root)], self._root_state):
             if self._scores is not None:
                 self._scores.clear()
             search.start(lane, self.state[None], simulations)
@@ -355,10 +379,33 @@ class Engine:
         calibrated = self.agent.info.get("resign_below")
         return calibrated is not None and len(self.moves) >= self.game.board_shape[0] and found.value < calibrated
 
+    def _is_pass(self, action: int) -> bool:
+        """Of a game in which passing is a choice."""
+        return self.game.territory is not None and action == self.game.num_actions - 1
+
+    def _taking_off(self, otherwise: int) -> int:
+        """The move beside dead stones of the opponent that the network likes best; ``otherwise`` where there is none.
+
+        A search would not find it: where the agent is ahead with those stones on the board, passing wins too.
+        """
+        from rl.play.scoring import dead_chains, liberties, stones
+
+        board = stones(self.game, self.state)
+        theirs = -1 if self.state[TO_MOVE] == 0 else 1
+        dead = [chain for chain in dead_chains(board, self.ownership()) if board[chain[0]] == theirs]
+        beside = np.zeros(self.game.num_actions, bool)
+        for chain in dead:
+            for row, column in liberties(board, chain):
+                beside[row * board.shape[1] + column] = True
+        able = beside & self.game.legal_mask(self.state)
+        if not able.any():
+            return otherwise
+        policy = self.agent.analyse_state(self.state, 0).policy
+        return int(np.where(able, policy, -1.0).argmax())
+
     def _agreed(self) -> bool:
         """Whether the opponent has just passed and nothing is left to decide."""
-        passing = self.game.num_actions - 1
-        if self.game.territory is None or not self.moves or self.moves[-1] != passing:
+        if not self.moves or not self._is_pass(self.moves[-1]):
             return False
         owners = self.ownership()
         return owners is not None and bool((np.abs(owners) > SETTLED).all())

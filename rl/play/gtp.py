@@ -7,6 +7,7 @@ next line. Everything else happens in the caller's thread, one command after the
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import sys
@@ -16,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, BinaryIO
+
+log = logging.getLogger(__name__)
 
 BLOCK = 65536  # bytes read at once
 LONGEST = 2**20  # bytes of a line: what goes on without an end is no GTP
@@ -175,6 +178,9 @@ def _carried_out(command: Command | None, request: Request, answer: Answer) -> t
         return f"syntax error: {' '.join((request.name, command.usage or 'takes no arguments'))}", False
     except Refused as refusal:
         return " ".join(str(refusal).split()), False
+    except Exception as error:  # a fault of ours: the client must not wait for an answer, nor lose its game
+        log.exception("%s failed", request.name)
+        return f"internal error: {type(error).__name__}", False
 
 
 def standard_input() -> Lines:

@@ -20,6 +20,7 @@ import numpy as np
 from envs.game import Game
 from rl.play.engine import Report
 from rl.play.gtp import Refused, WrongArguments
+from rl.sgf import words
 
 SPREAD = 1.96  # standard errors below the mean at which the bound of a win rate lies
 INTERVAL = 1.0  # seconds, where the client names none
@@ -90,14 +91,14 @@ def moves_line(game: Game, report: Report, wanted: Wanted, kata: bool, ownership
     if found.action in ranked:  # the move that would be played, which need not be the one with the most visits
         ranked.remove(found.action)
         ranked.insert(0, found.action)
-    parts = []
+    parts, names = [], words(game)
     for order, action in enumerate(ranked[: wanted.max_moves]):
         visits = int(found.visits[action])
         utility = _known(found.action_values[action], found.value)
         rate = _rate(utility if scores is None else _known(scores.values[action], scores.value))
         low, prior = bound(rate, visits), float(found.prior[action])
-        line = " ".join(game.action_names[a] for a in found.lines.get(action, (action,)))
-        name = game.action_names[action]
+        line = " ".join(names[a] for a in found.lines.get(action, (action,)))
+        name = names[action]
         if kata:
             # Before anything is known of the move itself, the position's, as for its rate.
             score = _score_fields(np.nan if scores is None else _known(scores.leads[action], scores.lead))

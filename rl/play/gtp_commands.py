@@ -1,9 +1,9 @@
 """The commands of GTP that make sense for every game; ``gtp_go.py`` adds Go's own.
 
 Black ("b") is the first player; vertices are the game's own names of its actions. Players alternate by our rules, but
-not by GTP's: where a client plays out of turn, the other side passes in between. Two passes end our game of Go, and
-where the client plays on, both are taken back. Neither changes what is on the board. (A search out of turn does believe
-in the other side's pass: where the agent is ahead, it may find that passing wins.)
+not by GTP's: where a client plays out of turn, the other side passes in between, by a pass that does not count towards
+the end of the game. Two passes end our game of Go, and where the client plays on, both are taken back. Neither changes
+what is on the board.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rl.play.clock import Clock, Kind
 from rl.play.engine import RESIGN, Engine, Report, Watch
 from rl.play.gtp import Answer, Command, Refused, WrongArguments, without_arguments
 from rl.play.gtp_analysis import USAGE, Wanted, board_of_numbers, moves_line, parse_wanted
+from rl.sgf import words
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,7 @@ class Session:
             "version": without_arguments(self._version),
             "boardsize": Command("SIZE", self._boardsize),
             "clear_board": without_arguments(self._clear_board),
+            "komi": Command("NEW_KOMI", self._komi),
             "play": Command("COLOR VERTEX", self._play),
             "genmove": Command("COLOR", self._genmove),
             "reg_genmove": Command("COLOR", self._reg_genmove),
@@ -90,6 +92,11 @@ class Session:
         self.clock.reset()
         return ""
 
+    def _komi(self, arguments: list[str]) -> str:
+        """Every engine has to take it; where no points are counted, it changes nothing."""
+        number(arguments)
+        return ""
+
     @property
     def _pass(self) -> int | None:
         names = self.engine.game.action_names
@@ -105,10 +112,12 @@ class Session:
         return self.engine.game.territory is not None
 
     def _vertex(self, text: str) -> int:
-        names = [name.lower() for name in self.engine.game.action_names]
-        if text.lower() not in names:
-            raise WrongArguments
-        return names.index(text.lower())
+        game = self.engine.game
+        for names in (words(game), game.action_names):
+            for action, name in enumerate(names):
+                if name.lower() == text.lower():
+                    return action
+        raise WrongArguments
 
     def _ended_by_passes(self) -> bool:
         return self._is_go and self.engine.over and self.engine.moves[-2:] == [self._pass] * 2
@@ -130,7 +139,7 @@ class Session:
         passing = self._pass
         if passing is None or self.engine.over or not game.legal_mask(self.engine.state)[passing]:
             raise Refused(f"illegal move: it is {COLOURS[1 - side]}'s turn, who cannot pass")
-        self.engine.play(passing)
+        self.engine.skip(passing)
 
     def _play(self, arguments: list[str]) -> str:
         match [word.lower() for word in arguments]:
@@ -184,7 +193,7 @@ class Session:
             choice = self.engine.choose(**(self._limits(side) if keep else {}), cleanup=cleanup, watch=watch)
             if keep:
                 self.clock.spend(side, time.monotonic() - started)
-            name = "resign" if choice.action == RESIGN else self.engine.game.action_names[choice.action]
+            name = "resign" if choice.action == RESIGN else words(self.engine.game)[choice.action]
             if keep and name != "resign" and not (name == "pass" and idle):
                 self.engine.play(choice.action)
             else:
@@ -336,6 +345,15 @@ def whole(arguments: list[str]) -> int:
     if len(arguments) != 1 or not WHOLE.fullmatch(arguments[0]):
         raise WrongArguments
     return int(arguments[0])
+
+
+def number(arguments: list[str]) -> float:
+    """The only argument, a number. Raises WrongArguments."""
+    try:
+        [text] = arguments
+        return float(text)
+    except ValueError as error:
+        raise WrongArguments from error
 
 
 def side_of(arguments: list[str]) -> int:

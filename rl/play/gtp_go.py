@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from envs.game import Game
+from rl.agent import Agent
 from rl.play.engine import Engine
 from rl.play.gtp import Command, Lines, Refused, WrongArguments, serve, without_arguments
 from rl.play.gtp_analysis import board_of_numbers
-from rl.play.gtp_commands import WHOLE, Session, whole
+from rl.play.gtp_commands import WHOLE, Session, number, whole
 from rl.play.scoring import chains, dead_chains, margin, stones
 from rl.sgf import komi, read_sgf, write_sgf
 
@@ -36,7 +37,6 @@ class GoSession(Session):
 
     def commands(self) -> dict[str, Command]:
         return super().commands() | {
-            "komi": Command("NEW_KOMI", self._komi),
             "kgs-genmove_cleanup": Command("COLOR", partial(self._genmove, cleanup=True)),
             "fixed_handicap": Command("NUMBER_OF_STONES", self._fixed_handicap),
             "place_free_handicap": Command("NUMBER_OF_STONES", self._place_free_handicap),
@@ -50,11 +50,7 @@ class GoSession(Session):
         }
 
     def _komi(self, arguments: list[str]) -> str:
-        try:
-            [komi] = map(float, arguments)
-        except ValueError as error:
-            raise WrongArguments from error
-        self._set_komi(komi)
+        self._set_komi(number(arguments))
         return ""
 
     def _set_komi(self, komi: float) -> None:
@@ -75,16 +71,18 @@ class GoSession(Session):
     def _set_rules(self, arguments: list[str]) -> str:
         """Our rules are Tromp and Taylor's; whether several stones may be taken from oneself is the agent's to say."""
         text = " ".join(arguments)
-        if text.lower() == "tromp-taylor":
+        rules = self._rules()
+        if text.lower() == "tromp-taylor" and rules["suicide"]:
             return ""
         try:
             wanted = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             wanted = None
         if not arguments:
             raise WrongArguments
-        if not isinstance(wanted, dict) or not wanted.items() <= self._rules().items():
-            raise Refused(f"the rules are fixed: tromp-taylor, {json.dumps(self._rules())}")
+        if not isinstance(wanted, dict) or not wanted.items() <= rules.items():
+            name = "tromp-taylor" if rules["suicide"] else "tromp-taylor without suicide"
+            raise Refused(f"the rules are fixed: {name}, {json.dumps(rules)}")
         return ""
 
     def _fixed_handicap(self, arguments: list[str]) -> str:
@@ -166,8 +164,8 @@ class GoSession(Session):
     def _loadsgf(self, arguments: list[str]) -> str:
         last: int | None = None
         match arguments:
-            case [*name, number] if name and WHOLE.fullmatch(number):  # the position before that move
-                path, last = Path(" ".join(name)), max(int(number) - 1, 0)
+            case [*name, count] if name and WHOLE.fullmatch(count):  # the position before that move
+                path, last = Path(" ".join(name)), max(int(count) - 1, 0)
             case [_, *_]:
                 path = Path(" ".join(arguments))
             case _:
@@ -176,28 +174,30 @@ class GoSession(Session):
             if path.exists() and not path.is_file():
                 raise ValueError("it is not a file")
             read = read_sgf(path.read_bytes())
-            self._use_board_of(read.game)
+            agent = self._for_board_of(read.game)
+            agent.game.replay(read.moves)  # by the agent's rules, which need not be the file's
         except OSError as error:
             raise Refused(f"cannot load file: {error.strerror or error}") from error
         except ValueError as error:
             raise Refused(f"cannot load file: {error}") from error
+        self.engine.use(agent)
+        self._clear_board()
         for move in read.moves[:last]:
             self._turns.append(list(self.engine.moves))
             self.engine.play(move)
         return ""
 
-    def _use_board_of(self, game: Game) -> None:
-        """An empty board of the game's size and komi. Raises ValueError when the network cannot play there.
-
-        The game in progress then stays.
-        """
+    def _for_board_of(self, game: Game) -> Agent:
+        """The agent for the game's board, komi and length. Raises ValueError when the network cannot play there."""
         if game.territory is None:
             raise ValueError(f"it holds a game of {game.title}")
-        options: dict[str, Any] = {"komi": komi_of(game)} if komi_of(game) != komi_of(self.engine.game) else {}
-        if game.board_shape != self.engine.game.board_shape:
+        ours = self.engine.game
+        options: dict[str, Any] = {"komi": komi_of(game)} if komi_of(game) != komi_of(ours) else {}
+        if game.board_shape != ours.board_shape:
             options["size"] = game.board_shape[0]
-        self.engine.new_game(**options)
-        self._clear_board()
+        if game.max_moves > ours.max_moves:
+            options["max_moves"] = game.max_moves
+        return self.engine.agent.on(**options) if options else self.engine.agent
 
     def _printsgf(self) -> str:
         result = self._final_score() if self.engine.over else ""

@@ -45,6 +45,13 @@ def chains(board: np.ndarray) -> list[list[tuple[int, int]]]:
     return found
 
 
+def liberties(board: np.ndarray, chain: list[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Empty points (row, column) beside the chain's stones."""
+    beside = {(r + dr, c + dc) for r, c in chain for dr, dc in ((-1, 0), (1, 0), (0, -1), (0, 1))}
+    height, width = board.shape
+    return {(r, c) for r, c in beside if 0 <= r < height and 0 <= c < width and board[r, c] == 0}
+
+
 def dead_chains(board: np.ndarray, ownership: np.ndarray | None) -> list[list[tuple[int, int]]]:
     """Chains on points that will be the other side's by ``ownership`` [H·W]; none without it."""
     if ownership is None:

@@ -22,7 +22,7 @@ from rl.play.session import Session
 STONES = {"X": ("●", "bold yellow"), "O": ("○", "bold red")}  # different without colour too
 SHOWN_MOVES = 5
 BAR = 30  # characters of the value bar
-HELP = "Type a move, or: undo, hint, new (game), swap (seats), help, quit."
+HELP = "Type a move, or: undo, hint, new (game), sides (change them), help, quit."
 
 
 def board(game: Game, moves: list[int]) -> Text:
@@ -100,9 +100,9 @@ def _loop(session: Session, engine: Engine, console: Console) -> None:
         word = command.lower()
         if word in ("quit", "exit", "q"):
             return
-        if word in ("new", "swap"):
+        if word in ("new", "sides"):
             session.new_game()
-            if word == "swap":
+            if word == "sides":
                 session.seats.reverse()
             _show(session, console)
         elif word == "help":

@@ -115,6 +115,18 @@ def test_handicap_stones_are_moves() -> None:
     assert names == ["A9", "pass", "B9", "pass", "E5"]
 
 
+def test_a_side_may_move_twice_or_the_second_first_and_problems_are_read() -> None:
+    def names(text: str) -> list[str]:
+        found = read_sgf(text)
+        return [found.game.action_names[a] for a in found.moves]
+
+    assert names("(;SZ[9];W[ee];B[cc];B[gg];B[];W[aa])") == ["pass", "E5", "C7", "pass", "G3", "A9"]
+    assert names("(;SZ[9]AB[aa][ba]AW[ia];B[ee])") == ["A9", "J9", "B9", "pass", "E5"]
+    assert names("(;SZ[9]AW[aa][ba];B[ee])") == ["pass", "A9", "pass", "B9", "E5"]
+    many = "".join(f";B[{column}{row}]" for column in "abcde" for row in "abcd") * 1
+    assert read_sgf(f"(;SZ[5]{many})").moves[1::2] == (25,) * 19
+
+
 def test_hex_and_othello_are_read_as_others_write_them() -> None:
     found = read_sgf("(;FF[4]GM[11]SZ[11];B[C2];W[swap-pieces];B[k11];W[resign])")
     assert [found.game.action_names[a] for a in found.moves] == ["c2", "swap", "k11"]
@@ -141,11 +153,12 @@ def test_hex_and_othello_are_read_as_others_write_them() -> None:
         ("(;SZ[9];B[jj])", "move 1 (B[jj]) is no move of Go 9×9"),
         ("(;SZ[9];B[e])", "move 1 (B[e]) is no move"),
         ("(;SZ[9];B[ee];W[ee])", "move 2 (W[ee]): move 2 (E5) is not legal"),
-        ("(;SZ[9];B[ee];B[ff])", "move 2 (B[ff]) is out of turn: it is white's move"),
+        ("(;GM[4]SZ[9];B[ee];B[ff])", "move 2 (B[ff]) is out of turn: it is white's move"),
         ("(;SZ[9];B[];W[];B[aa])", "the game has ended"),
-        ("(;SZ[9]AW[aa];B[bb])", "AW sets stones up"),
-        ("(;SZ[9];B[bb];AB[aa])", "AB sets stones up"),
-        ("(;SZ[9]AB[zz])", "AB holds what is no point"),
+        ("(;SZ[9]AE[aa];B[bb])", "stones are set up or taken off, which is read only before the first move of Go"),
+        ("(;SZ[9];B[bb];AB[aa])", "only before the first move"),
+        ("(;GM[4]SZ[9]AB[aa];W[bb])", "only before the first move of Go"),
+        ("(;SZ[9]AB[zz])", "AB or AW holds what is no point"),
         ("(;GM[4]SZ[9];B[])", "is no move of Gomoku"),
         ("(;GM[11]SZ[7];B[swap-sides])", "is no move of Hex"),
     ],

@@ -60,6 +60,19 @@ def test_more_simulations_first_than_in_the_end_are_refused() -> None:
     config(first=64)
 
 
+def test_fast_searches_are_no_larger_than_full_ones_where_there_are_any() -> None:
+    with pytest.raises(ConfigError, match=r"selfplay\.fast_simulations 65 must not exceed search\.simulations 64"):
+        config(fast=65, full_search_fraction=0.5)
+    config(fast=64, full_search_fraction=0.5)
+    config(fast=65, full_search_fraction=1.0)
+
+
+@pytest.mark.parametrize(("name", "value"), [("stored_starts", 0.5), ("decided_value", 0.9), ("first_simulations", 2)])
+def test_what_games_against_a_victim_do_not_heed_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"selfplay.{name} has no effect on games against selfplay.victim"):
+        small_config("connect_four", selfplay={"victim": "connect_four", name: value})
+
+
 def test_searches_have_the_budgets_of_when_they_began() -> None:
     # One game with a leaf for the network in every simulation of its first moves, as no game can end yet.
     schedule = [0.0, 0.125, 0.25, 0.375, 1.0]

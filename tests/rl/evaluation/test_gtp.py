@@ -21,8 +21,10 @@ from rl.evaluation.game_files import match_files
 from rl.evaluation.gtp_engine import EngineError, GTPEngine
 from rl.evaluation.gtp_player import GTPPlayer
 from rl.evaluation.players import EvaluationError, Forfeit, RandomPlayer, make_player, parse_opponent, release
+from rl.play.engine import Engine
 from rl.records import MatchResult
 from rl.sgf import read_sgf
+from tests.rl.play.gtp_for_tests import save, small_agent, talk
 
 PROGRAM = Path(__file__).with_name("engines.py")
 HAS_GNUGO = any(os.access(place, os.X_OK) for place in ("/usr/games/gnugo", "/usr/bin/gnugo", "/usr/local/bin/gnugo"))
@@ -207,9 +209,24 @@ def test_engines_think_at_the_same_time(five: Game, monkeypatch: pytest.MonkeyPa
 def test_other_games_are_played_too() -> None:
     hexed = envs.make("hex5")
     accepts = "import sys\nfor line in sys.stdin:\n print('=swap-pieces\\n' if 'gen' in line else '=\\n', flush=True)"
-    player = GTPPlayer(hexed, [sys.executable, "-S", "-c", accepts], "swaps")
-    assert player.actions(hexed.replay([3])[None], [[3]]) == [25]
+    for word in ("swap-pieces", "swap"):
+        player = GTPPlayer(hexed, [sys.executable, "-S", "-c", accepts.replace("swap-pieces", word)], "swaps")
+        assert player.actions(hexed.replay([3])[None], [[3]]) == [25]
+        player.close()
+
+
+def test_our_own_server_understands_our_player(tmp_path: Path) -> None:
+    hexed = envs.make("hex5")
+    file = save(small_agent("hex5"), tmp_path / "hex.safetensors")
+    served = [sys.executable, "-m", "rl.cli", "play", str(file), "--gtp", "--simulations", "0"]
+    player = GTPPlayer(hexed, served, "ourselves")
+    told = player.actions(hexed.replay([3, 25])[None], [[3, 25]])  # it is told of a swap
+    assert isinstance(told[0], int)
+    assert player._vertex[25] == "swap-pieces"
     player.close()
+    engine = Engine(small_agent("hex5"), simulations=0)
+    assert talk(engine, "play b a1", "play w swap", "undo", "play w swap-pieces") == ["="] * 4
+    assert engine.moves == [0, 25]
 
 
 # Processes

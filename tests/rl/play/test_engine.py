@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,7 @@ def test_a_network_for_one_board_says_so() -> None:
     [
         ({"simulations": -1}, "0 .* or more, not -1"),
         ({"seconds": 0}, "above 0, not 0"),
+        ({"seconds": float("inf")}, "above 0, not inf"),
         ({"simulations": 1, "seconds": 1.0}, "not both"),
         ({"level": 11}, "from 1 to 10, not 11"),
     ],
@@ -148,6 +150,20 @@ def test_lower_levels_search_less_and_leave_more_to_chance() -> None:
     assert [LEVELS[n].simulations for n in range(1, 10)] == sorted(s.simulations for s in LEVELS.values())
     temperatures = [LEVELS[n].temperature for n in range(1, 10)]
     assert temperatures == sorted(temperatures, reverse=True)
+
+
+def test_a_level_does_not_lift_the_other_limits() -> None:
+    ours = agent()
+    for own, asked, spent in ((None, 0, 0), (None, 4, 4), (4, None, 4), (None, 500, 64)):
+        found = Engine(ours, level=5, simulations=own).choose(simulations=asked).analysis
+        assert found is not None and (found.simulations <= max(spent, 1) and (found.simulations == 0) == (spent == 0))
+    engine = Engine(ours, level=9, seconds=0.05)
+    engine.warm_up()
+    started = time.monotonic()
+    found = engine.choose().analysis
+    assert found is not None and (found.simulations < 1024 or time.monotonic() - started < 0.1)
+    assert engine.limits == "1024 simulations a move, 0.05 seconds at most"
+    assert Engine(ours, level=5, simulations=8).limits == "8 simulations a move"
 
 
 def test_level_one_draws_moves_as_the_network_thinks_them_good() -> None:

@@ -137,6 +137,50 @@ def test_a_pass_chosen_out_of_turn_does_not_end_the_game(go5: Agent) -> None:
     assert engine.moves == [12, 13]
 
 
+@pytest.fixture(scope="module")
+def thorough() -> Agent:
+    """Looks at every move, the pass included."""
+    return small_agent("go5", search={"simulations": 64, "max_considered": 32})
+
+
+def test_a_search_out_of_turn_does_not_believe_in_the_pass_between(thorough: Agent) -> None:
+    """White is ahead by komi: where Black's pass counts, a second one wins at once."""
+    believed = Engine(thorough)
+    assert talk(believed, "play w c3", "play b pass", "reg_genmove w") == ["=", "=", "= pass"]
+    engine = Engine(thorough)
+    _, chosen, told = talk(engine, "play w c3", "reg_genmove w", "kata-genmove_analyze w")
+    assert chosen != "= pass" and "winrate 1.0" not in told and told.split()[-1] != "pass"
+
+    engine = Engine(thorough)
+    engine.skip(25)
+    first = engine.choose().analysis
+    engine.undo()
+    engine.play(25)  # the same moves, of which the tree must not be the other's
+    second = engine.choose().analysis
+    assert first is not None and second is not None and (first.proven, second.proven) == (None, "win")
+
+
+def test_what_nobody_foresaw_is_answered_and_the_game_goes_on(go5: Agent, caplog: pytest.LogCaptureFixture) -> None:
+    engine = Engine(go5, simulations=4)
+    engine.choose = lambda **_: 1 / 0  # type: ignore[method-assign, assignment]
+    assert talk(engine, "play b c3", "genmove w", "showboard")[1] == "? internal error: ZeroDivisionError"
+    assert engine.moves == [12] and "genmove failed" in caplog.text
+
+
+def test_cleanup_takes_dead_stones_off_before_it_passes(thorough: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
+    wall = [f"play b {column}{row}" for column in "abcde" for row in (2, 4)]
+    owners = np.ones(25, np.float32)
+    monkeypatch.setattr(Engine, "ownership", lambda self: owners)  # all Black's: what an untrained network cannot know
+    lines = [*wall, "play w c3", "play b d3", "play w pass"]
+    engine = Engine(thorough)
+    assert talk(engine, *lines, "reg_genmove b")[-1] == "= pass", "Black is ahead as the board stands"
+    taken = []
+    for _ in range(2):
+        taken.append(talk(engine, "kgs-genmove_cleanup b", "play w pass")[0])
+    assert taken == ["= B3", "= pass"]
+    assert engine.game.render(engine.state).count("O") == 0
+
+
 def test_after_two_passes_genmove_passes_and_cleanup_plays_on(go5: Agent) -> None:
     ended = ["play b c3", "play w pass", "play b pass"]
     engine = Fixed(go5, 13)
@@ -479,7 +523,7 @@ def test_the_winner_is_told_in_words_and_families_have_sizes() -> None:
     said = talk(agent, "boardsize 3", "boardsize 2", "final_score", *moves, "final_score", "komi 5", "loadsgf x")
     assert said[:3] == ["=", "? unacceptable size", "? the game is not over, and Hex 3×3 has no score"]
     assert said[3:8] == ["="] * 5
-    assert said[8:] == ["= black won", "? unknown command", "? unknown command"]
+    assert said[8:] == ["= black won", "=", "? unknown command"]
 
 
 def test_columns_and_forced_passes() -> None:

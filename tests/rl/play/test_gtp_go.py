@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 import envs
-from envs.game import ONGOING, STATUS
+from envs.game import ONGOING, STATUS, TO_MOVE
 from rl.agent import Agent
 from rl.play.engine import Engine
 from rl.play.scoring import chains, dead_chains, margin, stones
-from rl.sgf import read_sgf
+from rl.sgf import read_sgf, write_sgf
 from tests.envs.slow_go import SlowGo
 from tests.rl.play.gtp_for_tests import RESNET, small_agent, talk
 
@@ -191,18 +191,21 @@ def test_an_ownership_head_is_asked_where_there_is_one(go5: Agent) -> None:
 
 
 def test_rules_are_told_and_fixed(go5: Agent) -> None:
-    told, same, part, other, broken, none = talk(
+    told, suicide, part, other, broken, deep, none = talk(
         go5,
         "kata-get-rules",
         "kata-set-rules tromp-taylor",
         'kata-set-rules {"ko": "POSITIONAL", "scoring": "AREA"}',
         'kata-set-rules {"scoring": "TERRITORY"}',
         "kata-set-rules {japanese",
+        f"kata-set-rules {'[' * 100_000}",
         "kata-set-rules",
     )
     assert json.loads(told.removeprefix("= "))["ko"] == "POSITIONAL"
-    assert (same, part, none) == ("=", "=", "? syntax error: kata-set-rules RULES")
-    assert other == broken and other.startswith("? the rules are fixed: tromp-taylor")
+    assert (part, none) == ("=", "? syntax error: kata-set-rules RULES")
+    assert suicide == other == broken == deep
+    assert suicide.startswith("? the rules are fixed: tromp-taylor without suicide, {")
+    assert talk(go5.on(suicide=True), "kata-set-rules tromp-taylor") == ["="]
 
 
 # SGF
@@ -227,6 +230,30 @@ def test_a_game_is_loaded_up_to_a_move_and_printed(go5: Agent, tmp_path: Path) -
     assert talk(engine, f"loadsgf {path} 1", "undo") == ["=", "? cannot undo"]
 
 
+def test_a_game_longer_than_ours_is_loaded(go5: Agent, tmp_path: Path) -> None:
+    game, random = envs.make("go5", max_moves=200), np.random.default_rng(0)
+    state, moves = game.initial_state(), list[int]()
+    while len(moves) < 90:
+        legal = np.flatnonzero(game.legal_mask(state))
+        moves.append(int(random.choice(legal[:-1] if len(legal) > 1 else legal)))
+        state = game.after(state, moves[-1])
+    path = written(tmp_path, write_sgf(game, moves, names=("", ""), result=None))
+    engine = Engine(go5, simulations=4)
+    assert engine.game.max_moves == 75
+    assert talk(engine, f"loadsgf {path}", "genmove b", "undo", "boardsize 5")[0] == "="
+    assert talk(engine, f"loadsgf {path}", "undo") == ["=", "="]
+    assert engine.moves == moves[:-1]
+
+
+def test_a_problem_is_loaded(go5: Agent, tmp_path: Path) -> None:
+    path = written(tmp_path, "(;GM[1]SZ[5]AB[aa][bb][cc]AW[ee];W[dd];W[de])")
+    engine = Engine(go5, simulations=4)
+    assert talk(engine, f"loadsgf {path}") == ["="]
+    drawn = [line[3:-2].replace(" ", "") for line in engine.game.render(engine.state).split("\n")[1:-1]]
+    assert drawn == ["X....", ".X...", "..X..", "...O.", "...OO"]
+    assert engine.state[TO_MOVE] == 0
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -235,6 +262,8 @@ def test_a_game_is_loaded_up_to_a_move_and_printed(go5: Agent, tmp_path: Path) -
         ("(;GM[1]SZ[99])", "SGF: go is played on 5 to 19 lines, not 99"),
         ("(;GM[1]SZ[3])", "SGF: go is played on 5 to 19 lines, not 3"),
         ("(;GM[1]SZ[5];B[aa];W[aa])", "SGF: move 2 (W[aa]): move 2 (A5) is not legal here"),
+        # A suicide of two stones, which the file's rules allow and the agent's do not.
+        ("(;GM[1]SZ[5]RU[NZ];B[ae];W[ad];B[cc];W[bd];B[dd];W[ce];B[be])", "move 7 (B1) is not legal here"),
         ("\x00\xff\x1b", "this is no readable SGF"),
     ],
 )

@@ -55,6 +55,11 @@ def run(env_id: str, lines: str, monkeypatch: pytest.MonkeyPatch, **options: Any
     return out.getvalue()
 
 
+def test_the_swap_of_hex_is_a_move_and_sides_change_by_another_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = run("hex3", "sides\nswap\nquit\n", monkeypatch)
+    assert shown.count("The agent plays") == 2 and "neither" not in shown
+
+
 def test_a_game_to_the_end_then_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = run("tic_tac_toe", "4\n2\n6\n5\nnew\nquit\n", monkeypatch)
     # Person 4, 2, 6 (the anti-diagonal); the agent answers 0 and 1.
