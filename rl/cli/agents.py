@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,7 +28,7 @@ Overrides = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the run in --run-dir.")]
 
-MATCH_OPTIONS = ("games", "openings", "seats", "move_seconds", "save")
+MATCH_OPTIONS = ("games", "openings", "seats", "move_seconds", "save", "size")
 GAME_OPTIONS = (*MATCH_OPTIONS, "simulations", "split")
 EPISODE_OPTIONS = ("episodes", "sampled", "video")
 PLAY_GAME_OPTIONS = ("gtp", "simulations", "seconds", "level", "friendly", "second")
@@ -71,3 +72,9 @@ def idle_cores() -> int:
         allowed = len(os.sched_getaffinity(0))
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     return max(1, min(allowed, round(cores - load)))
+
+
+def games_folder(agent: str) -> Path:
+    """Where the games of matches go: to the agent's run, or else to a folder here."""
+    run = Path(agent)
+    return run / "games" if (run / "checkpoints").is_dir() else Path("fuseki-games")

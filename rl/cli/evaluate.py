@@ -16,6 +16,7 @@ from rl.cli.agents import (
     Device,
     Json,
     Simulations,
+    games_folder,
     load_agent,
     load_any,
     refuse,
@@ -54,6 +55,9 @@ def evaluate(
     ] = None,
     games: Annotated[int, typer.Option(min=1, help="Games to play; each opening is played from both seats.")] = 100,
     simulations: Simulations = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Another board, for networks that play several. Go, Hex, Gomoku.")
+    ] = None,
     openings: Annotated[
         str, typer.Option(metavar="varied|PLIES", help="Random moves before the players take over.")
     ] = "varied",
@@ -93,10 +97,12 @@ def evaluate(
         with user_input():
             check_opponent(against)
     loaded = load_agent(agent, device)
+    if size is not None:
+        with user_input():
+            loaded = loaded.on(size=size)
     folder = None
     if against != "truth" and save != "none":
-        run = Path(agent)
-        folder = Path(save) if save else run / "games" if (run / "checkpoints").is_dir() else Path("fuseki-games")
+        folder = Path(save) if save else games_folder(agent)
         check_writable(folder)
     from rl.evaluation.evaluate import evaluate as measure
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from rl.cli.agents import AgentArgument, Device, Json, Simulations, load_any, refuse
+from rl.cli.agents import AgentArgument, Device, Json, Simulations, games_folder, load_any, refuse
 from rl.cli.insight import need_extra, running, tell
 from rl.console import WrongInput, check_writable, progress_bar, unwritable
 
@@ -194,7 +194,14 @@ def _exploited(
 
     with progress_bar("matches", len(budgets) * len(checkpoints_of(run))) as progress:
         result = exploiter_report(
-            victim, run, budgets, games=games, simulations=simulations, seed=seed, progress=progress
+            victim,
+            run,
+            budgets,
+            games=games,
+            simulations=simulations,
+            seed=seed,
+            save=games_folder(run),
+            progress=progress,
         )
     if out is not None:
         exploiter_picture(out, result["curve"], f"An exploiter trained against {victim.name}")

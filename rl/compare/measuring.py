@@ -22,6 +22,7 @@ from rl.config import GameConfig, GymConfig
 from rl.evaluation.arena import play_match
 from rl.evaluation.episodes import evaluate_episodes
 from rl.evaluation.examiner import PREVIOUS
+from rl.evaluation.game_files import save_match
 from rl.evaluation.players import Player, make_player, release
 from rl.evaluation.ratings import Pairing
 from rl.evaluation.truth import TruthSet
@@ -34,6 +35,7 @@ from rl.weights import load_agent
 
 MEASURED = "measured.json"  # in the folder of a run: what was measured of it
 MATCHES = "matches.json"  # in the folder of the comparison: matches between runs
+GAMES = "games"  # in the folder of a run or of the comparison: the games of all matches
 LANES = 128  # positions searched at once
 Step = Callable[[str], None]  # told what is measured next
 
@@ -84,7 +86,8 @@ def measure_run(plan: Plan, contender: Contender, seed: int, out: Path, effort: 
     elif strength_kind(contender) == "accuracy":
         found = _Board(contender).accuracies(files, effort)
     else:
-        found = _Board(contender).ladder(files, effort, yardsticks(plan, contender.environment), seed)
+        opponents = yardsticks(plan, contender.environment)
+        found = _Board(contender).ladder(files, effort, opponents, seed, contender.folder(out, seed) / GAMES)
     return _keep(path, {"effort": wanted} | found)
 
 
@@ -102,7 +105,9 @@ def measure_match(
         first, second = (
             _Board(c).player(snapshots(c, seed, out)[-1], c.simulations if searching else 0, 0) for c in (a, b)
         )
-        result = play_match(_game(a), first, second, effort.games, seed).result
+        match = play_match(_game(a), first, second, effort.games, seed)
+        save_match(_game(a), match, f"{a.label}-{seed}", f"{b.label}-{seed}", out / GAMES)
+        result = match.result
         known[key] = [result.wins, result.draws, result.losses]
         _keep(path, known)
     return MatchResult(*known[key])
@@ -144,25 +149,29 @@ class _Board:
         assert truth is not None, "it is asked for first"
         return truth.subset(effort.positions)
 
-    def ladder(self, files: Sequence[Path], effort: Effort, opponents: Sequence[str], seed: int) -> dict[str, Any]:
-        """By games: of each agent against every yardstick, and against the agent before it."""
+    def ladder(
+        self, files: Sequence[Path], effort: Effort, opponents: Sequence[str], seed: int, games: Path
+    ) -> dict[str, Any]:
+        """By games: of each agent against every yardstick, and against the agent before it; saved in ``games``."""
+
+        def played_against(other: Player) -> list[int]:
+            match = play_match(self.game, me, other, effort.games, number)
+            save_match(self.game, match, me.name, other.name, games)
+            return [match.result.wins, match.result.draws, match.result.losses]
+
         points = []
         for number, file in enumerate(files):
             me = self.player(file, self.contender.simulations, 0)
             played = {}
             for opponent in opponents:
                 other = make_player(opponent, self.game, seed=seed + 1, lanes=LANES)
-                played[opponent] = self._play(me, other, effort.games, number)
+                played[opponent] = played_against(other)
                 release(other)
             if number:
                 before = self.player(files[number - 1], self.contender.simulations, 1)
-                played[PREVIOUS] = self._play(me, before, effort.games, number)
+                played[PREVIOUS] = played_against(before)
             points.append(_clock(file) | {"pairings": played})
         return {"points": points, "final": {}}
-
-    def _play(self, me: Player, other: Player, games: int, seed: int) -> list[int]:
-        result = play_match(self.game, me, other, games, seed).result
-        return [result.wins, result.draws, result.losses]
 
 
 def pairings_of(label: str, seed: int, measured: dict[str, Any]) -> list[Pairing]:

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from envs.game import Game
-from rl.evaluation.arena import Match, Seats, play_match
-from rl.evaluation.game_files import match_files, match_folder, write_files
+from rl.evaluation.arena import Seats, play_match
+from rl.evaluation.game_files import save_match
 from rl.evaluation.players import EvaluationError, make_player, release
 from rl.records import MatchResult
 
@@ -100,22 +99,11 @@ def evaluate(
             "distinct_games": match.distinct,
             "forfeits": {"agent": match.forfeits(by_a=True), "opponent": match.forfeits(by_a=False)},
             "seconds_a_move": match.a_seconds / match.a_moves if match.a_moves else None,
-            "saved": _save(agent.game, match, player.name, opponent.name, Path(save)) if save is not None else None,
+            "saved": save and save_match(agent.game, match, player.name, opponent.name, Path(save)),
         }
         if (title := getattr(opponent, "title", None)) is not None:
             about["opponent_engine"] = title
     return about | {"seconds": round(time.perf_counter() - start, 2)}
-
-
-def _save(game: Game, match: Match, a: str, b: str, parent: Path) -> str | None:
-    """Write the games; returns their folder, None when that fails: a result of hours is worth more than its games."""
-    try:
-        folder = match_folder(parent, a, b)
-        write_files(folder, match_files(game, match, a, b))
-    except OSError as error:
-        log.warning("the games cannot be saved in %r: %s", str(parent), error.strerror or error)
-        return None
-    return str(folder)
 
 
 def summary(result: MatchResult) -> dict[str, Any]:

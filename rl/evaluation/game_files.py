@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import time
 from collections.abc import Mapping
@@ -12,6 +13,8 @@ from typing import Any
 from envs.game import Game
 from rl.evaluation.arena import Match, MatchGame
 from rl.sgf import COLOURS, family, result_of, write_sgf
+
+log = logging.getLogger(__name__)
 
 # How SGF's RE says what ended a game early.
 ENDINGS = {"resigned": "R", "time-out": "T"}
@@ -53,6 +56,20 @@ def json_text(game: Game, played: MatchGame, names: tuple[str, str]) -> str:
         "move_names": [game.action_names[a] for a in played.moves],
     }
     return json.dumps(content) + "\n"
+
+
+def save_match(game: Game, match: Match, a: str, b: str, parent: Path) -> str | None:
+    """Write the games between the players named a and b into a new folder in ``parent``; returns the folder.
+
+    None when that fails, with a warning: a result of hours is worth more than its games.
+    """
+    try:
+        folder = match_folder(parent, a, b)
+        write_files(folder, match_files(game, match, a, b))
+    except OSError as error:
+        log.warning("the games cannot be saved in %r: %s", str(parent), error.strerror or error)
+        return None
+    return str(folder)
 
 
 def match_folder(parent: Path, a: str, b: str) -> Path:

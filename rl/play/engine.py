@@ -96,7 +96,7 @@ class Engine:
         if simulations is not None and simulations < 0:
             raise ValueError(f"simulations must be 0 (the network alone) or more, not {simulations}")
         if seconds is not None and not 0 < seconds < float("inf"):
-            raise ValueError(f"seconds must be a number above 0, not {seconds}")
+            raise ValueError(f"seconds must be above 0 and finite, not {seconds}")
         if level is not None and not 1 <= level <= 10:
             raise ValueError(f"level must be from 1 to 10, not {level}")
         self.simulations, self.seconds = simulations, seconds

@@ -149,6 +149,13 @@ def test_agents_that_are_missing_or_damaged(toe: str, tmp_path: Path) -> None:
     assert not (tmp_path / "x.onnx").exists()
 
 
+def test_one_network_is_measured_on_another_board() -> None:
+    told = fuseki("eval", "hex7", "--size", "4", "--against", "random", "--games", "8", "--simulations", "0", "--json")
+    assert told.exit_code == 0, told.output
+    result = json.loads(told.stdout)
+    assert result["env"] == "hex4" and result["wins"] >= 6
+
+
 def test_weights_of_another_game(toe: str, four: str, tmp_path: Path) -> None:
     refused(fuseki("eval", toe, "--against", four), "connect_four", "tic_tac_toe")
     claims = small_config("connect_four")
@@ -181,7 +188,9 @@ def test_matches_that_cannot_be_played(toe: str) -> None:
     refused(fuseki("eval", toe, "--against", "gnugo"), "gnugo:LEVEL")
     refused(fuseki("eval", toe, "--against", "gtp:no-such-engine --gtp"), "no program 'no-such-engine'")
     refused(fuseki("eval", toe, "--against", f"gtp:{sys.executable} -c 1"), "died with exit status 0", "boardsize 3")
-    refused(fuseki("eval", toe, "--against", "random", "--move-seconds", "0"), "--move-seconds")
+    for seconds in ("0", "inf", "nan", "1e12"):
+        refused(fuseki("eval", toe, "--against", "random", "--move-seconds", seconds), "--move-seconds")
+    refused(fuseki("eval", toe, "--against", "random", "--size", "4"), "one board only")
     refused(fuseki("eval", toe, "--against", "random", "--games", "0"), "--games")
     refused(fuseki("eval", toe, "--against", "random", "--openings", "many"), "--openings")
     refused(fuseki("eval", toe, "--against", "random", "--openings", "9"), "ask for fewer")
@@ -196,7 +205,7 @@ def test_matches_that_cannot_be_played(toe: str) -> None:
     ("option", "value"),
     [
         ("--games", 100), ("--simulations", 1), ("--openings", "varied"), ("--seats", "both"), ("--split", "test"),
-        ("--move-seconds", 1), ("--save", "none"),
+        ("--move-seconds", 1), ("--save", "none"), ("--size", 5),
     ],
 )  # fmt: skip
 def test_options_of_board_games_are_not_passed_over(option: str, value: object, counting: str) -> None:

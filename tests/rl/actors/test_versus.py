@@ -138,7 +138,8 @@ def test_a_run_against_a_victim_and_its_report(tmp_path: Path) -> None:
     assert len(files) >= 2
     last = load_player(str(files[-1]))
     assert (evaluations_of(last) or 0) > 100
-    told = exploiter_report(load_player(victim), str(tmp_path / "run"), [0], games=20)
+    told = exploiter_report(load_player(victim), str(tmp_path / "run"), [0], games=20, save=tmp_path / "games")
+    assert len(list((tmp_path / "games").glob("*/*"))) == 20 * len(told["curve"])
     assert [row["version"] for row in told["curve"]] == sorted(row["version"] for row in told["curve"])
     assert told["curve"][0]["evaluations"] < told["curve"][-1]["evaluations"]
     for row in told["curve"] + told["control"]:

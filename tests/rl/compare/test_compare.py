@@ -59,6 +59,7 @@ def test_a_comparison_trains_measures_and_goes_on_where_it_was(
         alone, searching = found["matches"]
         assert alone["games"] == searching["games"] == 8 and searching["simulations"] == [4, 4]
         points = [(w + d / 2) / 4 for w, d, _ in alone["results"]]
+        assert len(list((out / "games").glob("*/*"))) == 2 * 8
         assert alone["score"] == pytest.approx(np.mean(points))
     small, wide = found["contenders"]
     assert "change" not in small

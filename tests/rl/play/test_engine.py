@@ -122,8 +122,8 @@ def test_a_network_for_one_board_says_so() -> None:
     ("limits", "message"),
     [
         ({"simulations": -1}, "0 .* or more, not -1"),
-        ({"seconds": 0}, "above 0, not 0"),
-        ({"seconds": float("inf")}, "above 0, not inf"),
+        ({"seconds": 0}, "above 0 and finite, not 0"),
+        ({"seconds": float("inf")}, "above 0 and finite, not inf"),
         ({"simulations": 1, "seconds": 1.0}, "not both"),
         ({"level": 11}, "from 1 to 10, not 11"),
     ],
