@@ -13,7 +13,7 @@ root, which of the player's two edges the chain touches. The player wins whose c
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import int64, njit, uint32
 
 from envs.game import (
     FIRST_WON,
@@ -43,8 +43,10 @@ COMPILED_IN = "feaf9c58c3580108"  # of other files: see rl/search/kernels.py
 
 @njit
 def root_of(state, cell):
-    while state[cell] >> PARENT != cell:
-        cell = state[cell] >> PARENT
+    parent = state[cell] >> PARENT
+    while parent != cell:
+        cell = parent
+        parent = state[cell] >> PARENT
     return cell
 
 
@@ -61,16 +63,22 @@ def put_stone(state, row, column, player):
     width = size + 2
     along = row if player == 1 else column
     edges = (NEAR if along == 0 else 0) | (FAR if along == size - 1 else 0)
-    top = index_of(row, column, size)  # root of the chain that the stone belongs to
+    cell = index_of(row, column, size)
+    top = cell  # root of the chain that the stone belongs to
     state[top] = (top << PARENT) | player
-    for offset in (-1, 1, -width, width, 1 - width, width - 1):
-        beside = index_of(row, column, size) + offset
-        if state[beside] & PLAYER == player:
-            root = root_of(state, beside)
+    # Around a cell, each neighbour touches the next: where both are the player's, they are one chain already.
+    before = state[cell + width - 1] & PLAYER == player
+    around = 0
+    for offset in (-1, -width, 1 - width, 1, width, width - 1):
+        own = state[cell + offset] & PLAYER == player
+        around += own
+        if own and (not before or around == 6):
+            root = root_of(state, cell + offset)
             if root != top:  # what the new stone has joined goes below the next chain, so that paths stay short
                 edges |= state[root] & EDGES
                 state[top] = (root << PARENT) | player
                 top = root
+        before = own
     state[top] |= edges
     return edges
 
@@ -124,7 +132,7 @@ def take_stone(state):
 @njit(PLAY, cache=True)
 def play(state, action):
     size, mover = state[SIZE], state[TO_MOVE]
-    row = action // size
+    row = int64(uint32(action) // uint32(size))  # of 64 bits, a division takes several times as long
     column = action - row * size
     if action == size * size:
         column, row = take_stone(state)
