@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -259,8 +260,16 @@ class _LaneMaker:
 
     def __init__(self, maker: Maker, lane: int) -> None:
         self._maker, self._lane = maker, lane
+        self._home = os.getpid()
 
     def __call__(self) -> gymnasium.Env:
+        if os.getpid() != self._home:
+            # This program alone ends its worker processes: Ctrl-C in a terminal, and the SIGTERM of some tools, go to
+            # all processes of a group, and what is forked inherits this program's handlers.
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_DFL)
+            if hasattr(os, "setpgid"):
+                os.setpgid(0, 0)
         return Lane(self._maker(), self._lane)
 
 

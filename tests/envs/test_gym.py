@@ -127,6 +127,26 @@ def test_each_autoreset_mode_gives_the_transitions_of_single_environments(name: 
     assert valid == sum(map(len, lanes)) == 120 - ignored
 
 
+def test_ctrl_c_in_a_terminal_does_not_reach_worker_processes() -> None:
+    """It goes to the whole process group, and forked processes inherit this one's handlers."""
+    code = f"""
+import os, signal, threading
+from envs.gym import World
+heard = threading.Event()
+signal.signal(signal.SIGINT, lambda *_: (heard.set(), print('heard', flush=True)))
+with World('{HERE}:Drawn', 2, vectorization='async') as world:
+    world.reset(0)
+    os.killpg(0, signal.SIGINT)
+    assert heard.wait(10)
+    world.step(world.spec.action.random(2, __import__('numpy').random.default_rng(0)))
+print('done')
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True, start_new_session=True, timeout=60
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("heard\ndone\n", "", 0)
+
+
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_ours_reset_in_the_next_step(kind: str) -> None:
     actions = actions_for(2, 25, 5)
