@@ -41,6 +41,7 @@ class SgfGame:
     """The main line of an SGF game."""
 
     game: Game
+    numbers: tuple[int, ...]  # of the file's move that each of ``moves`` is or stands before; 0 for what is set up
     moves: tuple[int, ...]  # from the initial position; stones that are set up are moves too, with passes between them
     names: tuple[str, str]  # of the first and the second player; "" where the file has none
     result: str | None  # as the file has it: "B+3.5", "W+R", "0", ...
@@ -163,9 +164,10 @@ def read_sgf(text: str | bytes) -> SgfGame:
     root = _Root(nodes[0], "UTF-8" if isinstance(text, str) else None)
     movers = [colour for node in nodes for colour in COLOURS if colour in node]
     passes = sum(a == b for a, b in itertools.pairwise(["W", *movers]))  # that are left out
-    game = root.game(len(movers) + passes)
-    moves = _moves(game, root.kind, nodes, root.encoding)
-    return SgfGame(game, tuple(moves), (root.text("PB") or "", root.text("PW") or ""), root.text("RE") or None)
+    game = root.game(len(movers) + passes, any(name in node for node in nodes for name in SETUP))
+    found = list(_moves(game, root.kind, nodes, root.encoding))
+    numbers, moves = (tuple(column) for column in zip(*found, strict=True)) if found else ((), ())
+    return SgfGame(game, numbers, moves, (root.text("PB") or "", root.text("PW") or ""), root.text("RE") or None)
 
 
 class _Root:
@@ -193,8 +195,8 @@ class _Root:
             raise ValueError(f"SGF: SZ[{value}] is no square board's size")
         return int(found[1])
 
-    def game(self, moves: int) -> Game:
-        """The game that the properties describe, long enough for this many moves."""
+    def game(self, moves: int, sets_up: bool) -> Game:
+        """The game that the properties describe, long enough for so many moves, and stones that are set up."""
         size, rules = self.size(), (self.text("RU") or "").lower()
         try:
             if self.kind == "othello":
@@ -208,7 +210,7 @@ class _Root:
             points = self.text("KM") or "0"
             if not re.fullmatch(r"[+-]?[0-9]{1,4}(\.[0-9]*)?", points):
                 raise ValueError(f"KM[{points}] is no number of points")
-            set_up = 2 * size * size if {"AB", "AW"} & self.node.keys() else 0  # stones and passes, at most
+            set_up = 2 * size * size if sets_up else 0  # stones and passes, at most
             longest = None if moves + set_up <= 3 * size * size else moves + set_up
             return envs.make(f"go{size}", komi=float(points), suicide=rules in SUICIDE_RULES, max_moves=longest)
         except ValueError as error:
@@ -225,18 +227,18 @@ def _codec(node: dict[str, list[bytes]]) -> str:
     return name
 
 
-def _moves(game: Game, kind: str, nodes: list[dict[str, list[bytes]]], encoding: str) -> Iterator[int]:
-    """Actions of the main line. Raises ValueError at the first that cannot be played."""
+def _moves(game: Game, kind: str, nodes: list[dict[str, list[bytes]]], encoding: str) -> Iterator[tuple[int, int]]:
+    """Number (see SgfGame) and action of the main line. Raises ValueError at the first that cannot be played."""
     state, number, set_up = game.initial_state(), 0, False
     passing = _cells(game)
 
-    def play(action: int, what: str) -> int:
+    def play(action: int, what: str) -> tuple[int, int]:
         nonlocal state
         try:
             state = game.after(state, action)
         except ValueError as error:
             raise ValueError(f"SGF: {what}: {error}") from error
-        return action
+        return number, action
 
     for node in nodes:
         if any(name in node for name in SETUP):
@@ -247,6 +249,10 @@ def _moves(game: Game, kind: str, nodes: list[dict[str, list[bytes]]], encoding:
                 if state[TO_MOVE] != mover:
                     yield play(passing, "a pass between stones that are set up")
                 yield play(action, f"setting up {game.action_names[action]}")
+            value = sgf_grammar.simpletext_value(node["PL"][0]).decode("ascii", "replace") if "PL" in node else ""
+            turn = value.strip().upper()
+            if turn in COLOURS and state[STATUS] == ONGOING and state[TO_MOVE] != COLOURS.index(turn):
+                yield play(passing, "a pass before the side to move")
         for name in (n for n in node if n in COLOURS):
             number += 1
             value = sgf_grammar.simpletext_value(node[name][0]).decode("ascii", "replace").strip()
@@ -291,10 +297,11 @@ def _points(game: Game, values: list[bytes], encoding: str) -> list[int]:
 
 def _action(game: Game, kind: str, value: str, what: str) -> int:
     """The action that a move's value names; legality is for the rules to say."""
-    names = [name.lower() for name in words(game)]
+    names = [name.lower() for name in game.action_names]
     if kind == "hex":
-        if value.lower() in names:
-            return names.index(value.lower())
+        for called in (words(game), game.action_names):
+            if value.lower() in [name.lower() for name in called]:
+                return [name.lower() for name in called].index(value.lower())
     elif kind == "othello" and value.lower() in names:
         return names.index(value.lower())
     else:

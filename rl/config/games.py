@@ -147,15 +147,10 @@ class GameConfig(Config):
     evaluation: MatchEvaluationConfig = MatchEvaluationConfig()
 
     @model_validator(mode="after")
-    def _simulations_fit(self) -> GameConfig:
+    def _simulations_grow(self) -> GameConfig:
         first, full = self.selfplay.first_simulations, self.search.simulations
         if first is not None and first > full:
             raise ValueError(f"selfplay.first_simulations {first} must not exceed search.simulations {full}, its end")
-        fast, all_full = self.selfplay.fast_simulations, self.selfplay.full_search_fraction == 1
-        if full and fast > full and not (all_full and self.selfplay.decided_value == 1):
-            raise ValueError(
-                f"selfplay.fast_simulations {fast} must not exceed search.simulations {full}, the full ones"
-            )
         return self
 
     @model_validator(mode="after")
@@ -169,7 +164,6 @@ class GameConfig(Config):
             "search.kind must be gumbel, whose noise draws moves by the policy": self.search.kind != "gumbel",
             "search.lookahead must be false, which is a search too": self.search.lookahead,
             "selfplay.full_search_fraction must be 1": self.selfplay.full_search_fraction < 1,
-            "selfplay.decided_value must be 1: there are no searches to save": self.selfplay.decided_value < 1,
             "selfplay.random_move must be 0, whose moves the policy did not choose": self.selfplay.random_move > 0,
             "net.auxiliary must be left out": self.net.auxiliary != AuxiliaryConfig(),
             "learner.symmetries must be false: moves are trained on as they were played": self.learner.symmetries,
@@ -197,8 +191,18 @@ class GameConfig(Config):
             raise ValueError("selfplay.victim needs run.mode async: games against it are not resumed bit by bit")
         if self.selfplay.victim is not None and self.ppo is not None:
             raise ValueError("selfplay.victim needs a learner that searches: leave ppo out")
+        return self
+
+    def conflict(self) -> str | None:
+        """Why a run had better not begin with these settings. Agents that were trained with such can still be used."""
+        full, play = self.search.simulations, self.selfplay
+        some_fast = play.full_search_fraction < 1 or play.decided_value < 1
+        if self.ppo is None and some_fast and play.fast_simulations > full:
+            return f"selfplay.fast_simulations {play.fast_simulations} must not exceed search.simulations {full}"
+        if self.ppo is not None and play.decided_value < 1:
+            return "with ppo, selfplay.decided_value must be 1: there are no searches to save"
         unread = {"stored_starts": 0.0, "decided_value": 1.0, "first_simulations": None}
         for name, default in unread.items():
-            if self.selfplay.victim is not None and getattr(self.selfplay, name) != default:
-                raise ValueError(f"selfplay.{name} has no effect on games against selfplay.victim: leave it out")
-        return self
+            if play.victim is not None and getattr(play, name) != default:
+                return f"selfplay.{name} has no effect on games against selfplay.victim: leave it out"
+        return None

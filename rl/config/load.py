@@ -37,7 +37,10 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     _no_programs(data, str(path))
     for override in overrides:
         _apply(data, override)
-    return parse_config(data, str(path))
+    config = parse_config(data, str(path))
+    if isinstance(config, GameConfig) and (conflict := config.conflict()) is not None:
+        raise ConfigError(f"config {str(path)!r}: {conflict}")
+    return config
 
 
 def _no_programs(data: dict[str, Any], source: str) -> None:

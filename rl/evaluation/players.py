@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+import envs
 from envs.game import Game
 from rl.agent import load_player, locate
 from rl.evaluation.rollout_mcts import RolloutMCTS
@@ -184,6 +185,12 @@ def make_player(
         limit = MOVE_SECONDS if move_seconds is None else move_seconds
         return GTPPlayer(game, opponent.command, text, lanes=lanes, move_seconds=limit)
     agent = load_player(text, device=device)
+    stem, theirs = (env_id.rstrip("0123456789") for env_id in (game.env_id, agent.game.env_id))
+    if agent.game.env_id != game.env_id and stem == theirs and stem in envs.FAMILIES:
+        try:
+            agent = agent.on(size=game.board_shape[0])
+        except ValueError as error:
+            raise EvaluationError(str(error)) from error
     if agent.game.env_id != game.env_id:
         raise EvaluationError(f"{text!r} is an agent for {agent.game.env_id}, but the game is {game.env_id}")
     return agent.player(simulations, lanes=lanes, seed=seed)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rl.inference import Evaluator
 
 RESIGN = -1
+Line = list[tuple[int, bool]]  # moves, and which of them only gave the other side the turn
 TREE_BYTES = 512 * 2**20  # of memory for one search tree, at most
 MOST_SIMULATIONS = 100_000
 LEAVES = (1, 2, 4, 8, 16, 32)  # leaves in a batch that are tried
@@ -109,6 +110,7 @@ class Engine:
         """Begin anew with this agent."""
         self.agent, self.game = agent, agent.game
         self.moves: list[int] = []
+        self._skipped: list[bool] = []  # which of them only gave the other side the turn
         self._states = [self.game.initial_state()]
         self._search: Search | None = None
         self._scores: TreeScores | None = None  # beside the search, of a network with a score head
@@ -127,7 +129,9 @@ class Engine:
         budgets = [budget for budget in (self.simulations, level) if budget is not None]
         if not budgets and self.seconds is not None:
             return f"{self.seconds:g} seconds a move"
-        budget = min(budgets) if budgets else self.agent.config.search.simulations
+        if self.simulations is None and self.seconds is None:
+            budgets.append(self.agent.config.search.simulations)
+        budget = min(budgets)
         most = "" if self.seconds is None else f", {self.seconds:g} seconds at most"
         return f"{budget} simulations a move{most}" if budget else "the network alone"
 
@@ -152,6 +156,7 @@ class Engine:
         """Play a move for the side to move. Raises ValueError when it is illegal or the game is over."""
         self._states.append(self.game.after(self.state, action))
         self.moves.append(action)
+        self._skipped.append(False)
 
     def skip(self, passing: int) -> None:
         """Give the other side the turn, by a pass that does not count towards the end of the game.
@@ -161,6 +166,7 @@ class Engine:
         from rl.sgf import family  # loads the rules of all games that have SGF
 
         self.play(passing)
+        self._skipped[-1] = True
         if family(self.game) == "go":
             from envs.go import forget_pass
 
@@ -172,14 +178,23 @@ class Engine:
         if not self.moves:
             raise ValueError("there is no move to take back")
         self.moves.pop()
+        self._skipped.pop()
         self._states.pop()
 
     def go_to(self, moves: Sequence[int]) -> None:
         """From the position of now to the one after ``moves``. Raises ValueError when one of them is illegal."""
-        while self.moves != list(moves[: len(self.moves)]):
+        self.restore([(move, False) for move in moves])
+
+    def line(self) -> Line:
+        """How the position of now was reached, for ``restore``."""
+        return list(zip(self.moves, self._skipped, strict=True))
+
+    def restore(self, line: Line) -> None:
+        """From the position of now to the one reached by ``line``. Raises ValueError when a move of it is illegal."""
+        while self.line() != line[: len(self.moves)]:
             self.undo()
-        for move in moves[len(self.moves) :]:
-            self.play(move)
+        for move, skipped in line[len(self.moves) :]:
+            (self.skip if skipped else self.play)(move)
 
     def choose(
         self,
@@ -240,6 +255,8 @@ class Engine:
         if simulations is None and seconds is None:
             simulations, seconds = self.simulations, self.seconds
         if self.strength is not None:  # of this limit and the others, the tightest holds
+            if simulations is None and seconds is None:
+                simulations = self.agent.config.search.simulations
             level = self.strength.simulations
             simulations = level if simulations is None else min(level, simulations)
         if simulations is None and seconds is None:

@@ -178,6 +178,8 @@ def _carried_out(command: Command | None, request: Request, answer: Answer) -> t
         return f"syntax error: {' '.join((request.name, command.usage or 'takes no arguments'))}", False
     except Refused as refusal:
         return " ".join(str(refusal).split()), False
+    except BrokenPipeError:  # the client is gone
+        raise
     except Exception as error:  # a fault of ours: the client must not wait for an answer, nor lose its game
         log.exception("%s failed", request.name)
         return f"internal error: {type(error).__name__}", False

@@ -20,7 +20,7 @@ import numpy as np
 from envs.game import DRAW, FIRST_WON, PLY, STATUS, TO_MOVE
 from rl.agent import Analysis
 from rl.play.clock import Clock, Kind
-from rl.play.engine import RESIGN, Engine, Report, Watch
+from rl.play.engine import RESIGN, Engine, Line, Report, Watch
 from rl.play.gtp import Answer, Command, Refused, WrongArguments, without_arguments
 from rl.play.gtp_analysis import USAGE, Wanted, board_of_numbers, moves_line, parse_wanted
 from rl.sgf import words
@@ -40,7 +40,8 @@ class Session:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.clock = Clock()
-        self._turns: list[list[int]] = []  # the engine's moves before each turn: what undo goes back to
+        self._max_moves = engine.agent.config.env_options.get("max_moves")
+        self._turns: list[Line] = []  # the engine's moves before each turn: what undo goes back to
 
     def commands(self) -> dict[str, Command]:
         """Those that make sense for the game."""
@@ -79,7 +80,7 @@ class Session:
         shape = self.engine.game.board_shape
         if size != shape[1]:
             try:
-                self.engine.new_game(size=size)
+                self.engine.new_game(size=size, **self._own_length())
             except ValueError as error:
                 log.warning("boardsize %d: %s", size, error)
                 raise Refused("unacceptable size") from error
@@ -87,10 +88,19 @@ class Session:
         return self._clear_board()
 
     def _clear_board(self) -> str:
-        self.engine.new_game()
+        self.engine.new_game(**self._own_length())
+        self._begin()
+        return ""
+
+    def _begin(self) -> None:
+        """What goes with a game that begins anew."""
         self._turns.clear()
         self.clock.reset()
-        return ""
+
+    def _own_length(self) -> dict[str, Any]:
+        """Options for a game as long as the agent's own, after a longer one that was loaded."""
+        now = self.engine.agent.config.env_options.get("max_moves")
+        return {} if now == self._max_moves else {"max_moves": self._max_moves}
 
     def _komi(self, arguments: list[str]) -> str:
         """Every engine has to take it; where no points are counted, it changes nothing."""
@@ -151,13 +161,13 @@ class Session:
 
     def _played(self, side: int, action: int) -> None:
         """A client's move. Raises Refused when it is illegal; the game then stays as it was."""
-        before = list(self.engine.moves)
+        before = self.engine.line()
         try:
             if not (action == self._pass and self._idle(side)):
                 self._give_turn(side)
                 self.engine.play(action)
         except (ValueError, Refused) as error:
-            self.engine.go_to(before)
+            self.engine.restore(before)
             log.info("%s", error)
             raise Refused("illegal move") from error
         self._turns.append(before)
@@ -169,7 +179,7 @@ class Session:
     def _undo(self) -> str:
         if not self._turns:
             raise Refused("cannot undo")
-        self.engine.go_to(self._turns.pop())
+        self.engine.restore(self._turns.pop())
         return ""
 
     # Thinking
@@ -182,24 +192,36 @@ class Session:
 
     def _chosen(self, side: int, cleanup: bool = False, keep: bool = True, watch: Watch | None = None) -> str:
         """The agent's move for ``side``; played on the clock, unless ``keep`` is False."""
-        before = list(self.engine.moves)
+        before = self.engine.line()
         if self._is_go and self.engine.over and not (cleanup and self._ended_by_passes()):
             name = "pass"
         else:
             self._ongoing()
-            idle = self._idle(side)
-            self._give_turn(side)
-            started = time.monotonic()
-            choice = self.engine.choose(**(self._limits(side) if keep else {}), cleanup=cleanup, watch=watch)
-            if keep:
-                self.clock.spend(side, time.monotonic() - started)
-            name = "resign" if choice.action == RESIGN else words(self.engine.game)[choice.action]
-            if keep and name != "resign" and not (name == "pass" and idle):
-                self.engine.play(choice.action)
-            else:
-                self.engine.go_to(before)
+            try:
+                name = self._thought_of(side, before, cleanup, keep, watch)
+            except BaseException:
+                self.engine.restore(before)
+                raise
         if keep and name != "resign":
             self._turns.append(before)
+        return name
+
+    def _thought_of(self, side: int, before: Line, cleanup: bool, keep: bool, watch: Watch | None) -> str:
+        """What a search says ``side`` should do, which is then done if ``keep``."""
+        idle = self._idle(side)
+        self._give_turn(side)
+        if self.engine.over:  # the turn that was given was the game's last move
+            self.engine.restore(before)
+            return "pass"
+        started = time.monotonic()
+        choice = self.engine.choose(**(self._limits(side) if keep else {}), cleanup=cleanup, watch=watch)
+        if keep:
+            self.clock.spend(side, time.monotonic() - started)
+        name = "resign" if choice.action == RESIGN else words(self.engine.game)[choice.action]
+        if keep and name != "resign" and not (name == "pass" and idle):
+            self.engine.play(choice.action)
+        else:
+            self.engine.restore(before)
         return name
 
     def _limits(self, side: int) -> dict[str, Any]:
@@ -228,14 +250,14 @@ class Session:
     def _analyze(self, kata: bool, arguments: list[str], answer: Answer) -> str:
         """Searches until the client sends more. Out of turn, the other side passes first, and that is taken back."""
         wanted = parse_wanted(arguments, SIDES)
-        before = list(self.engine.moves)
+        before = self.engine.line()
         self._ongoing()
         try:
             self._give_turn(self._side if wanted.side is None else wanted.side)
             answer.line()
             self.engine.analyse(self._watch(wanted, kata, answer), answer.interrupted)
         finally:
-            self.engine.go_to(before)
+            self.engine.restore(before)
         return ""
 
     def _genmove_analyze(self, kata: bool, arguments: list[str], answer: Answer) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import sys
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,7 +17,7 @@ from rl.play.gtp import Command, Lines, Refused, WrongArguments, serve, without_
 from rl.play.gtp_analysis import board_of_numbers
 from rl.play.gtp_commands import WHOLE, Session, number, whole
 from rl.play.scoring import chains, dead_chains, margin, stones
-from rl.sgf import komi, read_sgf, write_sgf
+from rl.sgf import SgfGame, komi, read_sgf, write_sgf
 
 RULES = {"hasButton": False, "ko": "POSITIONAL", "scoring": "AREA", "tax": "NONE", "whiteHandicapBonus": "0"}
 
@@ -57,12 +60,12 @@ class GoSession(Session):
         """Also in the middle of a game: its moves are then played again in one with that komi."""
         if komi == komi_of(self.engine.game):
             return
-        moves = list(self.engine.moves)
+        line = self.engine.line()
         try:
             self.engine.new_game(komi=komi)
         except ValueError as error:
             raise Refused(str(error)) from error
-        self.engine.go_to(moves)
+        self.engine.restore(line)
         self._warmed_up()
 
     def _rules(self) -> dict[str, object]:
@@ -162,10 +165,10 @@ class GoSession(Session):
         return "\n".join(" ".join(names[row * size + column] for row, column in chain) for chain in wanted)
 
     def _loadsgf(self, arguments: list[str]) -> str:
-        last: int | None = None
+        last = sys.maxsize
         match arguments:
             case [*name, count] if name and WHOLE.fullmatch(count):  # the position before that move
-                path, last = Path(" ".join(name)), max(int(count) - 1, 0)
+                path, last = Path(" ".join(name)), max(int(count), 1)
             case [_, *_]:
                 path = Path(" ".join(arguments))
             case _:
@@ -174,30 +177,37 @@ class GoSession(Session):
             if path.exists() and not path.is_file():
                 raise ValueError("it is not a file")
             read = read_sgf(path.read_bytes())
-            agent = self._for_board_of(read.game)
+            agent = self._for_game(read)
             agent.game.replay(read.moves)  # by the agent's rules, which need not be the file's
         except OSError as error:
             raise Refused(f"cannot load file: {error.strerror or error}") from error
         except ValueError as error:
             raise Refused(f"cannot load file: {error}") from error
         self.engine.use(agent)
-        self._clear_board()
-        for move in read.moves[:last]:
-            self._turns.append(list(self.engine.moves))
-            self.engine.play(move)
+        self._begin()
+        for ply, moves in itertools.groupby(zip(read.numbers, read.moves, strict=True), key=itemgetter(0)):
+            if ply >= last:
+                break
+            if ply:  # what is set up is there from the beginning
+                self._turns.append(self.engine.line())
+            for _, move in moves:
+                self.engine.play(move)
         return ""
 
-    def _for_board_of(self, game: Game) -> Agent:
+    def _for_game(self, read: SgfGame) -> Agent:
         """The agent for the game's board, komi and length. Raises ValueError when the network cannot play there."""
+        game = read.game
         if game.territory is None:
             raise ValueError(f"it holds a game of {game.title}")
         ours = self.engine.game
         options: dict[str, Any] = {"komi": komi_of(game)} if komi_of(game) != komi_of(ours) else {}
         if game.board_shape != ours.board_shape:
             options["size"] = game.board_shape[0]
-        if game.max_moves > ours.max_moves:
-            options["max_moves"] = game.max_moves
-        return self.engine.agent.on(**options) if options else self.engine.agent
+        options |= self._own_length()
+        agent = self.engine.agent.on(**options) if options else self.engine.agent
+        if len(read.moves) >= agent.game.max_moves:
+            agent = agent.on(max_moves=len(read.moves) + agent.game.max_moves)
+        return agent
 
     def _printsgf(self) -> str:
         result = self._final_score() if self.engine.over else ""

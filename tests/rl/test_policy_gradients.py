@@ -175,7 +175,6 @@ def test_it_learns_a_bandit() -> None:
         ({"search": {"simulations": 0, "kind": "puct"}}, "search.kind must be gumbel"),
         ({"search": {"simulations": 0, "lookahead": True}}, "search.lookahead must be false"),
         ({"selfplay": {"random_move": 0.1}}, "selfplay.random_move must be 0"),
-        ({"selfplay": {"decided_value": 0.9}}, "selfplay.decided_value must be 1"),
         ({"selfplay": {"full_search_fraction": 0.5}}, "selfplay.full_search_fraction must be 1"),
         ({"experience": {"reuse": 2}}, "experience must be left out"),
         ({"learner": {}}, "learner.symmetries must be false"),

@@ -130,6 +130,7 @@ def test_a_side_may_move_twice_or_the_second_first_and_problems_are_read() -> No
 def test_hex_and_othello_are_read_as_others_write_them() -> None:
     found = read_sgf("(;FF[4]GM[11]SZ[11];B[C2];W[swap-pieces];B[k11];W[resign])")
     assert [found.game.action_names[a] for a in found.moves] == ["c2", "swap", "k11"]
+    assert read_sgf("(;GM[11]SZ[11];B[c2];W[swap])").moves == (13, 121)
     assert read_sgf("(;GM[2];B[d3];W[ce])").moves == (19, 34)
 
 

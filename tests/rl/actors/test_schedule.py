@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,14 @@ import envs
 from rl.actors import SelfPlay
 from rl.actors.selfplay import budgets
 from rl.actors.worker import SelfPlayWorker
-from rl.config import ConfigError, GameConfig
+from rl.config import ConfigError, GameConfig, load_config
 from rl.records import Weights
 from tests.rl.actors.test_selfplay import VARIED, Fake, assert_same
 from tests.rl.actors.test_worker import SYNC, weights
 from tests.rl.small import small_config
 
 FOUR = envs.make("connect_four")
+CONFIGS = Path(__file__).parents[3] / "configs"
 
 
 def config(full: int = 64, fast: int = 16, first: int | None = 4, **play: Any) -> GameConfig:
@@ -60,17 +63,22 @@ def test_more_simulations_first_than_in_the_end_are_refused() -> None:
     config(first=64)
 
 
-def test_fast_searches_are_no_larger_than_full_ones_where_there_are_any() -> None:
-    with pytest.raises(ConfigError, match=r"selfplay\.fast_simulations 65 must not exceed search\.simulations 64"):
-        config(fast=65, full_search_fraction=0.5)
-    config(fast=64, full_search_fraction=0.5)
-    config(fast=65, full_search_fraction=1.0)
-
-
-@pytest.mark.parametrize(("name", "value"), [("stored_starts", 0.5), ("decided_value", 0.9), ("first_simulations", 2)])
-def test_what_games_against_a_victim_do_not_heed_is_refused(name: str, value: float) -> None:
-    with pytest.raises(ConfigError, match=f"selfplay.{name} has no effect on games against selfplay.victim"):
-        small_config("connect_four", selfplay={"victim": "connect_four", name: value})
+@pytest.mark.parametrize(
+    ("file", "settings", "sentence"),
+    [
+        ("hex7", ["search.simulations=4"], "selfplay.fast_simulations 8 must not exceed search.simulations 4"),
+        ("connect_four_ppo", ["selfplay.decided_value=0.9"], "with ppo, selfplay.decided_value must be 1"),
+        ("connect_four_exploiter", ["selfplay.stored_starts=0.5"], "selfplay.stored_starts has no effect on games"),
+        ("connect_four_exploiter", ["selfplay.decided_value=0.9"], "selfplay.decided_value has no effect on games"),
+        ("connect_four_exploiter", ["selfplay.first_simulations=2"], "selfplay.first_simulations has no effect"),
+    ],
+)
+def test_settings_that_would_not_be_heeded_are_refused(file: str, settings: list[str], sentence: str) -> None:
+    """By what begins a run: agents that were trained so can still be used."""
+    path = CONFIGS / f"{file}.yaml"
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        load_config(path, settings)
+    load_config(path)
 
 
 def test_searches_have_the_budgets_of_when_they_began() -> None:

@@ -160,11 +160,26 @@ def test_a_search_out_of_turn_does_not_believe_in_the_pass_between(thorough: Age
     assert first is not None and second is not None and (first.proven, second.proven) == (None, "win")
 
 
+@pytest.mark.parametrize("line", ["play b c3", "play b d4\nundo", "reg_genmove b", "lz-analyze b 1"])
+def test_a_game_that_passes_have_ended_stays_ended(line: str, thorough: Agent) -> None:
+    engine = Engine(thorough)
+    talk(engine, "play b c3", "play w pass", "play b pass", *line.split("\n"))
+    assert engine.moves == [12, 25, 25] and engine.over
+
+
+def test_komi_changes_in_the_middle_of_a_game_with_turns_that_were_given(thorough: Agent) -> None:
+    engine = Engine(thorough)
+    talk(engine, "play w c3", "play w d3", "komi 3")
+    assert [skipped for _, skipped in engine.line()] == [True, False, True, False]
+
+
 def test_what_nobody_foresaw_is_answered_and_the_game_goes_on(go5: Agent, caplog: pytest.LogCaptureFixture) -> None:
     engine = Engine(go5, simulations=4)
     engine.choose = lambda **_: 1 / 0  # type: ignore[method-assign, assignment]
     assert talk(engine, "play b c3", "genmove w", "showboard")[1] == "? internal error: ZeroDivisionError"
     assert engine.moves == [12] and "genmove failed" in caplog.text
+    assert talk(engine, "genmove b", "play b d3", "undo")[0].startswith("? internal error")
+    assert engine.moves == [12], "also where the turn was given for it"
 
 
 def test_cleanup_takes_dead_stones_off_before_it_passes(thorough: Agent, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,9 +240,12 @@ def test_a_game_longer_than_ours_is_loaded(go5: Agent, tmp_path: Path) -> None:
     path = written(tmp_path, write_sgf(game, moves, names=("", ""), result=None))
     engine = Engine(go5, simulations=4)
     assert engine.game.max_moves == 75
-    assert talk(engine, f"loadsgf {path}", "genmove b", "undo", "boardsize 5")[0] == "="
-    assert talk(engine, f"loadsgf {path}", "undo") == ["=", "="]
-    assert engine.moves == moves[:-1]
+    assert talk(engine, f"loadsgf {path}") == ["="]
+    assert engine.moves == moves and not engine.over, "it goes on"
+    engine = Engine(go5, simulations=4)
+    assert talk(engine, f"loadsgf {path}", "undo") == ["=", "="] and engine.moves == moves[:-1]
+    engine = Engine(go5, simulations=4)
+    assert talk(engine, f"loadsgf {path}", "boardsize 7") == ["=", "="] and engine.game.max_moves == 3 * 49
 
 
 def test_a_problem_is_loaded(go5: Agent, tmp_path: Path) -> None:
@@ -252,6 +255,10 @@ def test_a_problem_is_loaded(go5: Agent, tmp_path: Path) -> None:
     drawn = [line[3:-2].replace(" ", "") for line in engine.game.render(engine.state).split("\n")[1:-1]]
     assert drawn == ["X....", ".X...", "..X..", "...O.", "...OO"]
     assert engine.state[TO_MOVE] == 0
+    assert talk(engine, f"loadsgf {path} 1")[0] == "=" and len(engine.moves) == 5, "all that was set up, and no move"
+    assert talk(engine, f"loadsgf {path} 2", "undo")[1] == "=" and len(engine.moves) == 5
+    turn = written(tmp_path, "(;GM[1]SZ[5]AB[aa][bb]AW[ee]PL[B])")
+    assert talk(engine, f"loadsgf {turn}") == ["="] and engine.state[TO_MOVE] == 0
 
 
 @pytest.mark.parametrize(
