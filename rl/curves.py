@@ -194,7 +194,10 @@ def score_panels(runs: Sequence[Run]) -> list[Panel]:
         curves.append(Curve(name, f"against {opponent}", f"eval/score_low/{opponent}", f"eval/score_high/{opponent}"))
     if len(runs) == 1:
         groups = [tuple(curves[i : i + 3]) for i in range(0, len(curves), 3)]  # what a legend has room for
-        return [Panel("Score, with 95 % intervals", group, share=True, from_zero=True, noisy=False) for group in groups]
+        title = "Score, with 95 % intervals"
+        if len(curves) == 1:  # then there is no legend
+            title = f"Score {curves[0].label}"
+        return [Panel(title, group, share=True, from_zero=True, noisy=False) for group in groups]
     return [Panel(f"Score {c.label}", (c._replace(label=""),), share=True, from_zero=True, noisy=False) for c in curves]
 
 

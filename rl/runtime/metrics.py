@@ -53,7 +53,7 @@ METRICS: dict[str, Metric] = {
     "learner/gradient_norm": Metric("", "Euclidean norm of the gradient before clipping"),
     "learner/gradient_norm_first": Metric("", "the same of the first layer's weights: vanishing, exploding gradients"),
     "learner/gradient_norm_last": Metric("", "the same of the weights of the policy's last layer"),
-    "learner/dead_units": Metric("", "share of hidden units zero, or saturated, for a whole batch: they do not learn"),
+    "learner/dead_units": Metric("", "share of hidden units stuck at zero or saturated in a batch"),
     "learner/learning_rate": Metric("", "step size of the optimizer"),
     "learner/lag_mean": Metric("updates", "learner's version − version that played the row, mean over trained rows"),
     "learner/lag_max": Metric("updates", "the same lag, of the oldest row trained on"),
