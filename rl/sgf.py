@@ -57,6 +57,11 @@ def words(game: Game) -> list[str]:
     return [WORDS.get(name, name) for name in game.action_names]
 
 
+def actions_by_word(game: Game) -> dict[str, int]:
+    """The action for each word, in lower case, that files and programs or we ourselves have for one."""
+    return {name.lower(): action for names in (game.action_names, words(game)) for action, name in enumerate(names)}
+
+
 def board_size(game: Game) -> int:
     """Lines of a square board; Go's may be smaller than the array of its states. Raises ValueError when not square."""
     height, width = game.board_shape
@@ -297,13 +302,12 @@ def _points(game: Game, values: list[bytes], encoding: str) -> list[int]:
 
 def _action(game: Game, kind: str, value: str, what: str) -> int:
     """The action that a move's value names; legality is for the rules to say."""
-    names = [name.lower() for name in game.action_names]
+    names = actions_by_word(game)
     if kind == "hex":
-        for called in (words(game), game.action_names):
-            if value.lower() in [name.lower() for name in called]:
-                return [name.lower() for name in called].index(value.lower())
+        if value.lower() in names:
+            return names[value.lower()]
     elif kind == "othello" and value.lower() in names:
-        return names.index(value.lower())
+        return names[value.lower()]
     else:
         size = board_size(game)
         try:

@@ -13,7 +13,7 @@ import numpy as np
 from envs.game import PLY, TO_MOVE, Game
 from rl.evaluation.gtp_engine import EngineError, GTPEngine
 from rl.evaluation.players import Forfeit
-from rl.sgf import SIDES, board_size, komi, words
+from rl.sgf import SIDES, actions_by_word, board_size, komi, words
 
 log = logging.getLogger(__name__)
 
@@ -57,10 +57,7 @@ class GTPPlayer:
         self.name, self.game, self.command = name, game, tuple(command)
         self.move_seconds, self.startup_seconds = move_seconds, startup_seconds
         self._vertex = words(game)
-        # Engines that answer by our own names are understood too.
-        self._action = {
-            name.casefold(): action for names in (game.action_names, self._vertex) for action, name in enumerate(names)
-        }
+        self._action = actions_by_word(game)
         self._timeouts = 0  # in a row
         self._questions = 0
         self._stopping = False
@@ -171,7 +168,7 @@ class GTPPlayer:
         if word.casefold() == "resign":
             table.moves = list(moves)
             return Forfeit("resigned", "resigned")
-        action = self._action.get(word.casefold())
+        action = self._action.get(word.lower())
         number = int(state[PLY]) + 1
         if action is None or not self.game.legal_mask(state)[action]:
             fault = "no move of this game" if action is None else "not legal"

@@ -23,7 +23,7 @@ from rl.play.clock import Clock, Kind
 from rl.play.engine import RESIGN, Engine, Line, Report, Watch
 from rl.play.gtp import Answer, Command, Refused, WrongArguments, without_arguments
 from rl.play.gtp_analysis import USAGE, Wanted, board_of_numbers, moves_line, parse_wanted
-from rl.sgf import words
+from rl.sgf import actions_by_word, words
 
 log = logging.getLogger(__name__)
 
@@ -122,12 +122,10 @@ class Session:
         return self.engine.game.territory is not None
 
     def _vertex(self, text: str) -> int:
-        game = self.engine.game
-        for names in (words(game), game.action_names):
-            for action, name in enumerate(names):
-                if name.lower() == text.lower():
-                    return action
-        raise WrongArguments
+        action = actions_by_word(self.engine.game).get(text.lower())
+        if action is None:
+            raise WrongArguments
+        return action
 
     def _ended_by_passes(self) -> bool:
         return self._is_go and self.engine.over and self.engine.moves[-2:] == [self._pass] * 2

@@ -123,7 +123,7 @@ def test_a_side_may_move_twice_or_the_second_first_and_problems_are_read() -> No
     assert names("(;SZ[9];W[ee];B[cc];B[gg];B[];W[aa])") == ["pass", "E5", "C7", "pass", "G3", "A9"]
     assert names("(;SZ[9]AB[aa][ba]AW[ia];B[ee])") == ["A9", "J9", "B9", "pass", "E5"]
     assert names("(;SZ[9]AW[aa][ba];B[ee])") == ["pass", "A9", "pass", "B9", "E5"]
-    many = "".join(f";B[{column}{row}]" for column in "abcde" for row in "abcd") * 1
+    many = "".join(f";B[{column}{row}]" for column in "abcde" for row in "abcd")
     assert read_sgf(f"(;SZ[5]{many})").moves[1::2] == (25,) * 19
 
 
