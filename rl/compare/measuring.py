@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import envs
+from envs.game import Game
 from rl.agent import AgentPlayer
 from rl.compare.plan import Contender, Plan
 from rl.compare.running import snapshots
@@ -105,10 +106,8 @@ def measure_match(
         first, second = (
             _Board(c).player(snapshots(c, seed, out)[-1], c.simulations if searching else 0, 0) for c in (a, b)
         )
-        match = play_match(_game(a), first, second, effort.games, seed)
-        save_match(_game(a), match, f"{a.label}-{seed}", f"{b.label}-{seed}", out / GAMES)
-        result = match.result
-        known[key] = [result.wins, result.draws, result.losses]
+        names = f"{a.label}-{seed}", f"{b.label}-{seed}"
+        known[key] = _played(_game(a), first, second, effort.games, seed, out / GAMES, names)
         _keep(path, known)
     return MatchResult(*known[key])
 
@@ -153,25 +152,28 @@ class _Board:
         self, files: Sequence[Path], effort: Effort, opponents: Sequence[str], seed: int, games: Path
     ) -> dict[str, Any]:
         """By games: of each agent against every yardstick, and against the agent before it; saved in ``games``."""
-
-        def played_against(other: Player) -> list[int]:
-            match = play_match(self.game, me, other, effort.games, number)
-            save_match(self.game, match, me.name, other.name, games)
-            return [match.result.wins, match.result.draws, match.result.losses]
-
         points = []
         for number, file in enumerate(files):
             me = self.player(file, self.contender.simulations, 0)
             played = {}
             for opponent in opponents:
                 other = make_player(opponent, self.game, seed=seed + 1, lanes=LANES)
-                played[opponent] = played_against(other)
+                played[opponent] = _played(self.game, me, other, effort.games, number, games)
                 release(other)
             if number:
                 before = self.player(files[number - 1], self.contender.simulations, 1)
-                played[PREVIOUS] = played_against(before)
+                played[PREVIOUS] = _played(self.game, me, before, effort.games, number, games)
             points.append(_clock(file) | {"pairings": played})
         return {"points": points, "final": {}}
+
+
+def _played(
+    game: Game, me: Player, other: Player, games: int, seed: int, saved: Path, names: tuple[str, str] | None = None
+) -> list[int]:
+    """My wins, draws and losses; the games are saved in ``saved``, by the players' own names or these."""
+    match = play_match(game, me, other, games, seed)
+    save_match(game, match, *(names or (me.name, other.name)), saved)
+    return [match.result.wins, match.result.draws, match.result.losses]
 
 
 def pairings_of(label: str, seed: int, measured: dict[str, Any]) -> list[Pairing]:
@@ -201,7 +203,7 @@ def _episodes(contender: Contender, files: Sequence[Path], effort: Effort) -> di
     return {"points": points, "final": {"return": points[-1]["strength"]}}
 
 
-def _game(contender: Contender) -> Any:
+def _game(contender: Contender) -> Game:
     options = {name: value for name, value in contender.config.env_options.items() if name != "variants"}
     return envs.make(contender.config.env, **options)
 
