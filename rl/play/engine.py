@@ -114,8 +114,7 @@ class Engine:
         self._states = [self.game.initial_state()]
         self._search: Search | None = None
         self._scores: TreeScores | None = None  # beside the search, of a network with a score head
-        self._root: list[int] = []  # the moves before the search's root
-        self._root_state = self.state
+        self._root: Line = []  # to the search's root
 
     @property
     def state(self) -> np.ndarray:
@@ -254,13 +253,11 @@ class Engine:
     ) -> Analysis:
         if simulations is None and seconds is None:
             simulations, seconds = self.simulations, self.seconds
-        if self.strength is not None:  # of this limit and the others, the tightest holds
-            if simulations is None and seconds is None:
-                simulations = self.agent.config.search.simulations
-            level = self.strength.simulations
-            simulations = level if simulations is None else min(level, simulations)
         if simulations is None and seconds is None:
             simulations = self.agent.config.search.simulations
+        if self.strength is not None:  # of this limit and the others, the tightest holds
+            level = self.strength.simulations
+            simulations = level if simulations is None else min(level, simulations)
         if simulations == 0:
             alone = self.agent.analyse_state(self.state, 0)
             if watch is not None:
@@ -312,16 +309,14 @@ class Engine:
             search.start(np.zeros(1, np.int64), self.state[None], simulations)
         else:
             self._walk(search, simulations)
-        self._root, self._root_state = list(self.moves), self.state
+        self._root = self.line()
         return search
 
     def _walk(self, search: Search, simulations: int) -> None:
         """Move the root of the tree to the position of now, if that lies below it; else plant a new one."""
         lane = np.zeros(1, np.int64)
         new = self.moves[len(self._root) :]
-        same = self.moves[: len(self._root)] == self._root
-        # The same moves may have led elsewhere: see ``skip``.
-        if not same or not np.array_equal(self._states[len(self._root)], self._root_state):
+        if self.line()[: len(self._root)] != self._root:
             if self._scores is not None:
                 self._scores.clear()
             search.start(lane, self.state[None], simulations)
