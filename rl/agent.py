@@ -98,10 +98,8 @@ class Agent:
         self, name: str, weights: Weights, config: GameConfig, info: dict[str, Any], device: str = "auto"
     ) -> None:
         """Raises AgentError when the game that the configuration names does not exist here."""
-        # What training mixes in is for training: a board that fills the array needs no mask.
-        options = {name: value for name, value in config.env_options.items() if name != "variants"}
-        try:
-            self.game: Game = envs.make(config.env, **options)
+        try:  # a board that fills the array needs no mask, as variants would
+            self.game: Game = envs.make(config.env, **config.played_options)
         except ValueError as error:
             raise AgentError(f"agent {name!r}: {error}") from error
         self.name, self.weights, self.config, self.info = name, weights, config, info

@@ -8,6 +8,7 @@ progress, errors and exit statuses.
 from __future__ import annotations
 
 import enum
+import importlib.metadata
 import importlib.util
 import json
 import logging
@@ -55,9 +56,20 @@ def parse_moves(text: str, game: Game) -> list[int]:
     return moves
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        names = ("fuseki", "torch", "ray", "gymnasium", "numpy", "numba")
+        typer.echo("\n".join(f"{name} {importlib.metadata.version(name)}" for name in names))
+        raise typer.Exit
+
+
 @app.callback()
 def setup(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log more on standard error.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Versions of all that a run rests on."),
+    ] = False,
 ) -> None:
     """Reinforcement learning by self-play: train, evaluate and play agents."""
     logging.basicConfig(

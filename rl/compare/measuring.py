@@ -204,8 +204,7 @@ def _episodes(contender: Contender, files: Sequence[Path], effort: Effort) -> di
 
 
 def _game(contender: Contender) -> Game:
-    options = {name: value for name, value in contender.config.env_options.items() if name != "variants"}
-    return envs.make(contender.config.env, **options)
+    return envs.make(contender.config.env, **contender.config.played_options)
 
 
 def _clock(file: Path) -> dict[str, float]:

@@ -161,7 +161,8 @@ def _budget(text: str) -> tuple[str, float]:
 
 
 def _environment(config: Config) -> str:
-    options = " ".join(f"{key}={value}" for key, value in config.env_options.items())
+    given = config.played_options if isinstance(config, GameConfig) else config.env_options
+    options = " ".join(f"{key}={value}" for key, value in given.items())
     return f"{config.env} {options}".strip()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -145,6 +145,11 @@ class GameConfig(Config):
     ppo: SelfPlayPPOConfig | None = None  # learn by policy gradients from games that are played without search
     inference: InferenceConfig = InferenceConfig()
     evaluation: MatchEvaluationConfig = MatchEvaluationConfig()
+
+    @property
+    def played_options(self) -> dict[str, Any]:
+        """Of the game that agents play and are measured in: env_options but for what self-play mixes in."""
+        return {name: value for name, value in self.env_options.items() if name != "variants"}
 
     @model_validator(mode="after")
     def _simulations_grow(self) -> GameConfig:

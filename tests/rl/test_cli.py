@@ -390,6 +390,12 @@ def test_envs_and_models_list_what_ships(tmp_path: Path, monkeypatch: pytest.Mon
     assert as_json(fuseki("models", "--json")) == {"champion": {"result": "never lost"}}
 
 
+def test_version_names_what_a_report_of_a_fault_needs() -> None:
+    told = fuseki("--version")
+    assert told.exit_code == 0
+    assert {"fuseki", "torch", "ray"} <= {line.split()[0] for line in told.stdout.splitlines()}
+
+
 def test_play_shows_episodes(counting: str, toe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)

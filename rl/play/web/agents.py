@@ -75,7 +75,7 @@ class Agents:
         if isinstance(config, GymConfig):
             return {"name": name, "kind": "episodes", "title": config.env}
         assert isinstance(config, GameConfig), "there are two kinds"
-        game = agent.game if isinstance(agent, Agent) else envs.make(config.env, **board_options(config))
+        game = agent.game if isinstance(agent, Agent) else envs.make(config.env, **config.played_options)
         kind = family(game)
         # A multilayer perceptron is made for one board; which others the rest can play, the game's family says.
         sizes = list(envs.sizes(kind)) if kind in envs.FAMILIES and config.net.encoder.kind != "mlp" else []
@@ -88,10 +88,6 @@ class Agents:
             "sizes": sizes,
             "komi": komi(game),
         }
-
-
-def board_options(config: GameConfig) -> dict[str, Any]:
-    return {name: value for name, value in config.env_options.items() if name != "variants"}
 
 
 def own_option(game: Game, name: str) -> Any:

@@ -47,6 +47,12 @@ def test_vary_makes_every_combination(toe: str) -> None:
     assert widths == {8, 16}
 
 
+def test_what_self_play_mixes_in_is_compared_with_what_it_does_not() -> None:
+    mixed = "configs/go9.yaml 'env_options.variants=[{share: 1}, {board: 7}]' label=mixed"
+    alone = "configs/go9.yaml 'env_options={komi: 7}' label=alone"
+    assert make_plan([mixed, alone], 1, "minutes=1").environments == ["go9 komi=7"]
+
+
 def test_nothing_is_evaluated_on_the_clock(pole: str) -> None:
     plan = make_plan([pole, f"{pole} algorithm.clip=0.1 evaluation.stop_at=100"], 1, "env_steps=100")
     for contender in plan.contenders:
