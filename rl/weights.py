@@ -39,6 +39,7 @@ FORMAT = 1
 KEY = "fuseki"
 # Names inside a run folder: checkpoints/step-00001234/{weights.safetensors, manifest.json, ...}
 CHECKPOINTS, WEIGHTS_FILE, MANIFEST_FILE = "checkpoints", "weights.safetensors", "manifest.json"
+SNAPSHOTS = "snapshots"  # folder of a run with the agents that run.snapshots keeps, by learner step
 # ".replaced" is a checkpoint set aside for a newer one of the same step; it counts until that one is in place.
 STEP_FOLDER = re.compile(r"step-(\d{8,})(\.replaced)?")
 

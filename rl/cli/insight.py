@@ -287,7 +287,8 @@ def _attention_of_moment(agent: GymAgent, steps: int, seed: int, out: Path | Non
 @app.command()
 def probe(
     agent: Annotated[
-        str, typer.Argument(metavar="AGENT|RUN", help="An agent; of a run folder, every checkpoint is probed.")
+        str,
+        typer.Argument(metavar="AGENT|RUN", help="An agent; of a run, all that it has kept."),
     ],
     positions: Annotated[int, typer.Option(min=200, help="Positions to take features and labels from.")] = 3000,
     concepts: Annotated[
@@ -320,12 +321,11 @@ def _probe(agent: Agent, name: str, count: int, wanted: str | None, seed: int, o
     from rl.agent import load_player
     from rl.insight import drawing
     from rl.insight.concepts import concepts_of
-    from rl.insight.exploiter import checkpoints_of
     from rl.insight.positions import solved, visited
     from rl.insight.probes import probe as measure
     from rl.insight.probes import tasks_of
     from rl.insight.questions import InsightError
-    from rl.weights import CHECKPOINTS
+    from rl.insight.versions import is_run, versions_of
 
     game = agent.game
     known = concepts_of(game)
@@ -340,8 +340,8 @@ def _probe(agent: Agent, name: str, count: int, wanted: str | None, seed: int, o
         found = found.take(np.sort(np.random.default_rng(seed).permutation(len(found.states))[:count]))
     tasks = tasks_of(game, found, known, seed)
     versions = [agent]
-    if (Path(name) / CHECKPOINTS).is_dir():
-        versions = [load_player(str(file), agent.device) for file in checkpoints_of(name)]
+    if is_run(name):
+        versions = [load_player(str(file), agent.device) for file in versions_of(name)]
     rows = measure(versions[0], tasks, found, fresh=True)
     for version in versions:
         rows += measure(version, tasks, found)

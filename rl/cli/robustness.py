@@ -190,9 +190,10 @@ def _exploited(
     victim: Agent, run: str, budgets: list[int], games: int, simulations: int | None, seed: int, out: Path | None
 ) -> dict[str, Any]:
     from rl.insight.drawing import exploiter_picture
-    from rl.insight.exploiter import checkpoints_of, exploiter_report
+    from rl.insight.exploiter import exploiter_report
+    from rl.insight.versions import versions_of
 
-    with progress_bar("matches", len(budgets) * len(checkpoints_of(run))) as progress:
+    with progress_bar("matches", len(budgets) * len(versions_of(run))) as progress:
         result = exploiter_report(
             victim,
             run,

@@ -204,6 +204,7 @@ def _episodes(contender: Contender, files: Sequence[Path], effort: Effort) -> di
 
 
 def _game(contender: Contender) -> Game:
+    assert isinstance(contender.config, GameConfig), "only board games have positions and matches"
     return envs.make(contender.config.env, **contender.config.played_options)
 
 

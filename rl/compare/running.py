@@ -11,7 +11,7 @@ from rl.config import Config, parse_config
 from rl.runtime import train
 from rl.runtime.checkpoint import latest_checkpoint
 from rl.runtime.metrics import FILE, read_metrics
-from rl.runtime.session import SNAPSHOTS
+from rl.weights import SNAPSHOTS
 
 
 class Interrupted(Exception):

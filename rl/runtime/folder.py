@@ -16,12 +16,12 @@ from pathlib import Path
 
 from rl.runtime.checkpoint import StorageError, filesystem
 from rl.storage import Unreachable, is_url, reaching
-from rl.weights import CHECKPOINTS
+from rl.weights import CHECKPOINTS, SNAPSHOTS
 
 log = logging.getLogger(__name__)
 
 SECONDS = 15.0  # between two looks at what has changed: how old the curves are that others see
-LEFT_THERE = (CHECKPOINTS, "best", "snapshots", "videos")  # what a resumed run does not need here
+LEFT_THERE = (CHECKPOINTS, "best", SNAPSHOTS, "videos")  # what a resumed run does not need here
 
 
 class RunFolder:

@@ -23,14 +23,13 @@ from rl.runtime.kinds import Report, Stretch, check, must_match
 from rl.runtime.metrics import FILE, MetricsLog, read_metrics, trim
 from rl.runtime.progress import Progress
 from rl.storage import is_url
-from rl.weights import WEIGHTS_FILE, save_agent
+from rl.weights import SNAPSHOTS, WEIGHTS_FILE, save_agent
 
 if TYPE_CHECKING:
     from rl.nets.loading import Transfer
 
 T = TypeVar("T")
 
-SNAPSHOTS = "snapshots"  # folder with the agents that run.snapshots keeps, by learner step
 BEST = "best"  # folder with the agent of the best evaluation so far, of runs that are evaluated by episodes
 LOG_SECONDS = (0.5, 5.0)  # between two rows of metrics: at first, so that a short run has curves too, and at last
 LOG_SHARE = 0.02  # of the time so far, in between

@@ -11,8 +11,9 @@ from rl.actors.versus import ModelledSearch, VersusWorker
 from rl.agent import load_player
 from rl.config import ConfigError, parse_config
 from rl.experience.targets import rows_of
-from rl.insight.exploiter import ExploiterPlayer, checkpoints_of, evaluations_of, exploiter_report
+from rl.insight.exploiter import ExploiterPlayer, evaluations_of, exploiter_report
 from rl.insight.questions import InsightError
+from rl.insight.versions import versions_of
 from rl.records import Evaluation, Weights
 from rl.runtime import train
 from rl.runtime.kinds import check
@@ -134,7 +135,7 @@ def test_a_run_against_a_victim_and_its_report(tmp_path: Path) -> None:
     victim = save_random_agent(tmp_path / "victim.safetensors")
     config = parse_config(exploiter_config(victim, victim_simulations=4) | {"learner": {"batch_size": 32}}, "the test")
     train(config, tmp_path / "run", serial=True)
-    files = checkpoints_of(str(tmp_path / "run"))
+    files = versions_of(str(tmp_path / "run"))
     assert len(files) >= 2
     last = load_player(str(files[-1]))
     assert (evaluations_of(last) or 0) > 100

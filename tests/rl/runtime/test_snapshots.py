@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from rl.config import Config, ConfigError, parse_config
+from rl.insight.versions import is_run, versions_of
 from rl.runtime import train
 from rl.runtime.metrics import read_metrics
-from rl.runtime.session import SNAPSHOTS, Session
-from rl.weights import load_agent
+from rl.runtime.session import Session
+from rl.weights import SNAPSHOTS, WEIGHTS_FILE, AgentError, load_agent
 from tests.rl.runtime.runs import KINDS
 
 PPO_GAMES = {name: value for name, value in KINDS["games"].items() if name != "experience"} | {
@@ -40,6 +41,19 @@ def test_a_run_keeps_agents_evenly_over_its_budget(kind: str, tmp_path: Path) ->
     for agent, share in zip(kept, (1 / 3, 2 / 3)) if len(kept) == 3 else ():
         assert agent.info["evaluations"] >= 3000 * share
     assert all(agent.weights.version == agent.info["learner_steps"] for agent in kept)
+    versions = versions_of(str(tmp_path))
+    steps = [load_agent(str(path)).weights.version for path in versions]
+    assert steps == sorted({0, *(agent.weights.version for agent in kept)}), "the first checkpoint is of new weights"
+    assert versions[0].name == versions[-1].name == WEIGHTS_FILE and versions[1].parent.name == SNAPSHOTS
+
+
+def test_what_is_no_run_has_no_versions(tmp_path: Path) -> None:
+    assert not is_run(str(tmp_path)) and not is_run("connect_four")
+    with pytest.raises(AgentError, match="no run folder"):
+        versions_of(str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(AgentError, match="no complete checkpoint"):
+        versions_of(str(tmp_path))
 
 
 def test_snapshots_of_updates_that_are_done_again_go(tmp_path: Path) -> None:
