@@ -32,7 +32,7 @@ from envs.symmetry import square
 SIZE, EXACT, ROWS = HEADER, HEADER + 1, HEADER + 2  # ROWS: those of the first player, then those of the second
 WINNING = 5
 SIZES = range(5, 20)
-LETTERS = "abcdefghijklmnopqrs"
+LETTERS = "abcdefghjklmnopqrst"  # of columns: as on boards of Go, and in GTP, there is no i
 
 COMPILED_IN = "feaf9c58c3580108"  # of other files: see rl/search/kernels.py
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -20,6 +20,7 @@ from sgfmill.sgf_properties import Presenter, interpret_go_point, serialise_go_p
 
 import envs
 from envs.game import ONGOING, STATUS, TO_MOVE, Game, outcome
+from envs.go import forget_pass
 from envs.go import play as play_go
 from envs.gomoku import play as play_gomoku
 from envs.hex import play as play_hex
@@ -33,6 +34,8 @@ COLOURS = ("B", "W")  # of the first and the second player
 SIDES = ("black", "white")  # the same in words, as GTP has them
 SUICIDE_RULES = ("nz", "goe", "tromp-taylor")  # values of RU under which several stones may commit suicide
 SETUP = ("AB", "AW", "AE")
+IN_STONES = (2.75, 3.25, 3.75)  # komi as Chinese counting has it, half of the points
+HUNDREDTHS = (275, 325, 375, 550, 650, 750)  # komi as Fox and others write it
 WORDS = {"swap": "swap-pieces"}  # names of ours that files and programs know by another
 
 
@@ -43,6 +46,7 @@ class SgfGame:
     game: Game
     numbers: tuple[int, ...]  # of the file's move that each of ``moves`` is or stands before; 0 for what is set up
     moves: tuple[int, ...]  # from the initial position; stones that are set up are moves too, with passes between them
+    given: tuple[bool, ...]  # which of ``moves`` are passes that only give the other side the turn (``after_turn``)
     names: tuple[str, str]  # of the first and the second player; "" where the file has none
     result: str | None  # as the file has it: "B+3.5", "W+R", "0", ...
 
@@ -50,6 +54,17 @@ class SgfGame:
 def family(game: Game) -> str | None:
     """ "go", "othello", "gomoku" or "hex" where the game has those rules, else None: it has no SGF."""
     return next((name for name, rules in RULES.items() if game.play is rules), None)
+
+
+def after_turn(game: Game, state: np.ndarray, action: int, given: bool) -> np.ndarray:
+    """The position after a move, or after a pass that only gives the other side the turn: it counts towards no end.
+
+    Raises ValueError when the move is illegal.
+    """
+    state = game.after(state, action)
+    if given and family(game) == "go":
+        forget_pass(state)
+    return state
 
 
 def words(game: Game) -> list[str]:
@@ -133,8 +148,12 @@ def write_sgf(
         nodes.append(node)
         state = game.after(state, int(move))
     tree = sgf_grammar.Coarse_game_tree()
-    tree.sequence = [{name: [sgf_grammar.escape_text(v.encode())] for name, v in node.items()} for node in nodes]
+    tree.sequence = [{name: [_escaped(value)] for name, value in node.items()} for node in nodes]
     return sgf_grammar.serialise_game_tree(tree).decode()
+
+
+def _escaped(text: str) -> bytes:
+    return sgf_grammar.escape_text(text.encode(errors="replace"))  # a player's path may hold bytes that are no UTF-8
 
 
 def _version() -> str:
@@ -158,8 +177,9 @@ def read_sgf(text: str | bytes) -> SgfGame:
     """The first game in ``text``: its main line, replayed by our rules.
 
     Bytes are decoded as the file's CA says. Variations and comments are left out. In Go, stones that are set up at the
-    beginning become moves, and passes stand between two moves of one side. Raises ValueError, in one sentence, when the
-    text is no SGF, the game is none of ours, or a move breaks our rules.
+    beginning become moves, passes are put in between two moves of one side, and passes after which the game went on
+    with the same side's move, or that would have ended it before its time, are left out. Raises ValueError, in one
+    sentence, when the text is no SGF, the game is none of ours, or a move breaks our rules.
     """
     try:
         tree = sgf_grammar.parse_sgf_game(text.encode() if isinstance(text, str) else text)
@@ -170,9 +190,12 @@ def read_sgf(text: str | bytes) -> SgfGame:
     movers = [colour for node in nodes for colour in COLOURS if colour in node]
     passes = sum(a == b for a, b in itertools.pairwise(["W", *movers]))  # that are left out
     game = root.game(len(movers) + passes, any(name in node for node in nodes for name in SETUP))
-    found = list(_moves(game, root.kind, nodes, root.encoding))
-    numbers, moves = (tuple(column) for column in zip(*found, strict=True)) if found else ((), ())
-    return SgfGame(game, numbers, moves, (root.text("PB") or "", root.text("PW") or ""), root.text("RE") or None)
+    line = _MainLine(game, root.kind, root.encoding)
+    for node in nodes:
+        if not line.add(node):
+            break
+    names = root.text("PB") or "", root.text("PW") or ""
+    return SgfGame(game, *line.columns(), names, root.text("RE") or None)
 
 
 class _Root:
@@ -200,6 +223,16 @@ class _Root:
             raise ValueError(f"SGF: SZ[{value}] is no square board's size")
         return int(found[1])
 
+    def komi(self) -> float:
+        """Points that KM tells, as several servers write them. Raises ValueError where it is no number."""
+        text = self.text("KM") or "0"
+        if not re.fullmatch(r"[+-]?[0-9]{1,4}([.,][0-9]*)?", text):
+            raise ValueError(f"KM[{text}] is no number of points")
+        points = float(text.replace(",", "."))
+        if points in HUNDREDTHS:
+            points /= 100
+        return 2 * points if points in IN_STONES else points
+
     def game(self, moves: int, sets_up: bool) -> Game:
         """The game that the properties describe, long enough for so many moves, and stones that are set up."""
         size, rules = self.size(), (self.text("RU") or "").lower()
@@ -212,12 +245,9 @@ class _Root:
                 return envs.make(f"gomoku{size}", exact=rules == "standard")
             if self.kind == "hex":
                 return envs.make(f"hex{size}", swap=rules != "no swap")
-            points = self.text("KM") or "0"
-            if not re.fullmatch(r"[+-]?[0-9]{1,4}(\.[0-9]*)?", points):
-                raise ValueError(f"KM[{points}] is no number of points")
             set_up = 2 * size * size if sets_up else 0  # stones and passes, at most
             longest = None if moves + set_up <= 3 * size * size else moves + set_up
-            return envs.make(f"go{size}", komi=float(points), suicide=rules in SUICIDE_RULES, max_moves=longest)
+            return envs.make(f"go{size}", komi=self.komi(), suicide=rules in SUICIDE_RULES, max_moves=longest)
         except ValueError as error:
             raise ValueError(f"SGF: {error}") from error
 
@@ -232,62 +262,104 @@ def _codec(node: dict[str, list[bytes]]) -> str:
     return name
 
 
-def _moves(game: Game, kind: str, nodes: list[dict[str, list[bytes]]], encoding: str) -> Iterator[tuple[int, int]]:
-    """Number (see SgfGame) and action of the main line. Raises ValueError at the first that cannot be played."""
-    state, number, set_up = game.initial_state(), 0, False
-    passing = _cells(game)
+class _MainLine:
+    """The moves of a file's nodes, one node after the other."""
 
-    def play(action: int, what: str) -> tuple[int, int]:
-        nonlocal state
+    def __init__(self, game: Game, kind: str, encoding: str):
+        self.game, self.kind, self.encoding = game, kind, encoding
+        self.passing = _cells(game)
+        self.number = 0  # of the file's move
+        self.states = [game.initial_state()]
+        self.line: list[tuple[int, int, bool]] = []  # number, action and whether it only gives the turn
+        self.stones: tuple[list[int], list[int]] = [], []  # set up before the first move: black, white
+        self.turn: int | None = None  # whose turn it is after that, where the file says so
+
+    def columns(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[bool, ...]]:
+        """Numbers, actions and turns given."""
+        if not self.number:
+            self._set_up()
+        return tuple(n for n, *_ in self.line), tuple(a for _, a, _ in self.line), tuple(g for *_, g in self.line)
+
+    def add(self, node: dict[str, list[bytes]]) -> bool:
+        """Take the node's stones and moves in; False where the game ends with it.
+
+        Raises ValueError at the first that cannot be played.
+        """
+        if any(name in node for name in SETUP):
+            if self.kind != "go" or self.number > 0 or "AE" in node:
+                raise ValueError("SGF: stones are set up or taken off, which is read only before the first move of Go")
+            for name, side in zip(("AB", "AW"), self.stones, strict=True):
+                side.extend(_points(self.game, node.get(name, []), self.encoding))
+        if self.kind == "go" and not self.number and "PL" in node:
+            turn = self._text(node, "PL").upper()
+            self.turn = COLOURS.index(turn) if turn in COLOURS else self.turn
+        for name in (n for n in node if n in COLOURS):
+            if not self.number:
+                self._set_up()
+            self.number += 1
+            value = self._text(node, name)
+            if self.kind == "hex" and value.lower() in ("resign", "forfeit"):
+                return False
+            self._move(COLOURS.index(name), value, f"move {self.number} ({name}[{value}])")
+        return True
+
+    def _text(self, node: dict[str, list[bytes]], name: str) -> str:
+        return sgf_grammar.simpletext_value(node[name][0]).decode("ascii", "replace").strip()
+
+    @property
+    def _over(self) -> bool:
+        return bool(self.states[-1][STATUS] != ONGOING)
+
+    def _move(self, mover: int, value: str, what: str) -> None:
+        action = _action(self.game, self.kind, value, what)
+        # A third pass, as some servers ask for, changes nothing, and neither does one of the side whose turn it is not.
+        if action == self.passing and (self._over or (self.kind == "go" and self._turn != mover)):
+            return
+        self._give_turn(mover, what)
+        self._play(action, what)
+
+    @property
+    def _turn(self) -> int:
+        return int(self.states[-1][TO_MOVE])
+
+    def _give_turn(self, mover: int, what: str) -> None:
+        """As the format allows one side to move twice, and the game to go on after two passes."""
+        if self.kind == "go" and self._over and [a for _, a, _ in self.line[-2:]] == [self.passing] * 2:
+            self._take_back()
+            self._take_back()
+        if self._over or self._turn == mover:
+            return
+        if self.kind != "go":
+            raise ValueError(f"SGF: {what} is out of turn: it is {SIDES[1 - mover]}'s move")
+        if self.line and self.line[-1][1] == self.passing:
+            self._take_back()  # a pass of this side itself, or one that gave the other side the turn
+        else:
+            self._play(self.passing, f"a pass before {what}", given=True)
+
+    def _take_back(self) -> None:
+        self.states.pop()
+        self.line.pop()
+
+    def _play(self, action: int, what: str, given: bool = False) -> None:
         try:
-            state = game.after(state, action)
+            self.states.append(after_turn(self.game, self.states[-1], action, given))
         except ValueError as error:
             raise ValueError(f"SGF: {what}: {error}") from error
-        return number, action
+        self.line.append((self.number, action, given))
 
-    for node in nodes:
-        if any(name in node for name in SETUP):
-            if kind != "go" or number > 0 or set_up or "AE" in node:
-                raise ValueError("SGF: stones are set up or taken off, which is read only before the first move of Go")
-            set_up = True
-            for mover, action in _setup(game, node, encoding):
-                if state[TO_MOVE] != mover:
-                    yield play(passing, "a pass between stones that are set up")
-                yield play(action, f"setting up {game.action_names[action]}")
-            value = sgf_grammar.simpletext_value(node["PL"][0]).decode("ascii", "replace") if "PL" in node else ""
-            turn = value.strip().upper()
-            if turn in COLOURS and state[STATUS] == ONGOING and state[TO_MOVE] != COLOURS.index(turn):
-                yield play(passing, "a pass before the side to move")
-        for name in (n for n in node if n in COLOURS):
-            number += 1
-            value = sgf_grammar.simpletext_value(node[name][0]).decode("ascii", "replace").strip()
-            what = f"move {number} ({name}[{value}])"
-            if kind == "hex" and value.lower() in ("resign", "forfeit"):
-                return
-            action = _action(game, kind, value, what)
-            over, mover = state[STATUS] != ONGOING, COLOURS.index(name)
-            if over and action == passing:
-                continue  # a third pass, as some servers ask for
-            if not over and state[TO_MOVE] != mover:
-                if kind != "go":
-                    raise ValueError(f"SGF: {what} is out of turn: it is {SIDES[1 - mover]}'s move")
-                if action == passing:
-                    continue  # it changes nothing
-                yield play(passing, f"a pass before {what}")  # as the format allows one side to move twice
-            yield play(action, what)
+    def _set_up(self) -> None:
+        """Play the stones that were set up, in turns as far as they go.
 
-
-def _setup(game: Game, node: dict[str, list[bytes]], encoding: str) -> Iterator[tuple[int, int]]:
-    """Mover and action for each stone that AB and AW set up, in turns as far as they go.
-
-    As moves they take nothing off: a chain that is not yet whole has a liberty where its next stone will be.
-    """
-    black, white = (_points(game, node.get(name, []), encoding) for name in ("AB", "AW"))
-    for one, other in itertools.zip_longest(black, white):
-        if one is not None:
-            yield 0, one
-        if other is not None:
-            yield 1, other
+        As moves they take nothing off: a chain that is not yet whole has a liberty where its next stone will be.
+        """
+        for pair in itertools.zip_longest(*self.stones):
+            for mover, action in enumerate(pair):
+                if action is not None:
+                    what = f"setting up {self.game.action_names[action]}"
+                    self._give_turn(mover, what)
+                    self._play(action, what)
+        if self.turn is not None and not self._over:
+            self._give_turn(self.turn, "the side to move")
 
 
 def _points(game: Game, values: list[bytes], encoding: str) -> list[int]:

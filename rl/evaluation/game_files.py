@@ -88,7 +88,7 @@ def match_folder(parent: Path, a: str, b: str) -> Path:
 def write_files(folder: Path, files: Mapping[str, str]) -> None:
     """Write the texts into an existing folder. Raises OSError."""
     for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8", errors="replace")  # a path may hold any byte
 
 
 def file_name(text: str) -> str:

@@ -23,6 +23,7 @@ MOST_ANSWER = 1_000_000  # bytes of an answer without an end
 STDERR_KEPT = 2_000  # last bytes of what it wrote there
 STDERR_SHOWN = 200
 QUIT_SECONDS = 1.0  # to leave after "quit", or to be seen dead after its output has ended
+EMPTY_LINE = re.compile(rb"\n[ \t]*\n")
 RESPONSE = re.compile(rb"([=?])(\d*)[ \t]*(.*)", re.DOTALL)
 
 
@@ -100,7 +101,8 @@ class GTPEngine:
         """The answer in what was read so far, None while it is incomplete."""
         self._out = self._out.replace(b"\r", b"").lstrip(b"\n")
         first, newline, _ = self._out.partition(b"\n")
-        block, end, rest = self._out.partition(b"\n\n")
+        block, *rest = EMPTY_LINE.split(self._out, 1)
+        end = bool(rest)
         found = RESPONSE.fullmatch(block)
         wrong = (newline and not RESPONSE.fullmatch(first)) or (
             end and found and found[2] not in (b"", b"%d" % self._number)
@@ -110,23 +112,25 @@ class GTPEngine:
             raise EngineError("not GTP", f"{self.name} answered {command!r} with {_shown(first)}, which is not GTP")
         if not end or not found:
             return None
-        self._out = rest
+        self._out = rest[0]
         text = found[3].decode(errors="replace").strip()
         if found[1] == b"?":
             raise EngineError("refused", f"{self.name} refuses {command!r}: {text or 'it gives no reason'}")
         return text
 
     def _died(self, command: str) -> EngineError:
-        _wait(self._process, QUIT_SECONDS)
+        ended = _wait(self._process, QUIT_SECONDS)
         with contextlib.suppress(OSError):  # what it said last may still lie in the pipe
             for key, _ in self._selector.select(0):
                 if key.data == "err":
                     self._err = (self._err + os.read(key.fd, 65536))[-STDERR_KEPT:]
         self.kill()
         status = self._process.returncode
-        how = f"by signal {-status}" if status < 0 else f"with exit status {status}"
+        how = f"died by signal {-status}" if status < 0 else f"died with exit status {status}"
+        if not ended:  # the signal was ours
+            how = "closed its output"
         said = "; its last words: " + _shown(self._err.strip()[-STDERR_SHOWN:]) if self._err.strip() else ""
-        return EngineError("crash", f"{self.name} died {how} when asked {command!r}{said}")
+        return EngineError("crash", f"{self.name} {how} when asked {command!r}{said}")
 
     def close(self) -> None:
         """Let it go: ask it to quit, and end it when it does not at once."""
@@ -158,14 +162,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
-    """Return when the process has ended, or after this time; its number stays taken (WNOWAIT) until ``_end``."""
+def _wait(process: subprocess.Popen[bytes], seconds: float) -> bool:
+    """Whether the process ends within this time; its number stays taken (WNOWAIT) until ``_end``."""
     deadline = time.monotonic() + seconds
     with contextlib.suppress(ChildProcessError):  # another thread has ended it and knows
         while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             if time.monotonic() > deadline:
-                return
+                return False
             time.sleep(0.01)
+    return True
 
 
 def _shown(text: bytes) -> str:

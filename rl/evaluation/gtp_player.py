@@ -18,8 +18,10 @@ from rl.sgf import SIDES, actions_by_word, board_size, komi, words
 log = logging.getLogger(__name__)
 
 MOVE_SECONDS = 60.0
-STARTUP_SECONDS = 30.0  # for the first commands: engines with networks load them then
-TIMEOUTS = 3  # in a row, after which the engine is given up: a match of 100 games must not take 100 time limits
+STARTUP_SECONDS = 30.0  # for the first commands, or a move's time if longer: engines with networks load them then
+# In a row and for each process, after which the engine is given up: a match of 100 games must not take 100 time limits,
+# nor must one moment in which the machine stalls, and all processes with it, end a match.
+TIMEOUTS = 3
 
 
 class Table:
@@ -51,14 +53,16 @@ class GTPPlayer:
         *,
         lanes: int = 1,
         move_seconds: float = MOVE_SECONDS,
-        startup_seconds: float = STARTUP_SECONDS,
+        startup_seconds: float | None = None,
     ):
         """``lanes``: games at once, at most. Raises EngineError when the engine does not start or refuses the game."""
         self.name, self.game, self.command = name, game, tuple(command)
-        self.move_seconds, self.startup_seconds = move_seconds, startup_seconds
+        self.move_seconds = move_seconds
+        self.startup_seconds = max(STARTUP_SECONDS, move_seconds) if startup_seconds is None else startup_seconds
         self._vertex = words(game)
         self._action = actions_by_word(game)
-        self._timeouts = 0  # in a row
+        self._timeouts = 0  # in a row, of all processes
+        self._counting = threading.Lock()
         self._questions = 0
         self._stopping = False
         self._tables = [Table() for _ in range(max(1, min(lanes, cores())))]
@@ -143,8 +147,8 @@ class GTPPlayer:
         """The engine's own name and version, such as "GNU Go 3.8"; as the user wrote it where it has none."""
         assert table.engine is not None
         try:
-            told = " ".join(table.engine.ask(word, self.startup_seconds) for word in ("name", "version")).strip()
-            return told or self.name
+            told = " ".join(table.engine.ask(word, self.startup_seconds) for word in ("name", "version"))
+            return " ".join(told.split()) or self.name
         except EngineError as error:
             if error.kind != "refused":
                 self._drop(table)
@@ -153,17 +157,19 @@ class GTPPlayer:
 
     def _reply(self, table: Table, state: np.ndarray, moves: Sequence[int]) -> int | Forfeit:
         """The engine's move, or how it forfeits the game."""
-        if self._timeouts >= TIMEOUTS:
-            return Forfeit("time-out", f"is given up: it did not answer in time {TIMEOUTS} times in a row")
+        if self._timeouts >= TIMEOUTS * len(self._tables):
+            return Forfeit("time-out", f"is given up: it did not answer in time {self._timeouts} times in a row")
         try:
             word = self._generate(table, state, moves)
         except EngineError as error:
-            self._timeouts += error.kind == "time-out"
+            with self._counting:
+                self._timeouts += error.kind == "time-out"
             self._drop(table)
             if not self._stopping:
                 log.warning("%s", error)
             return Forfeit(error.kind, f"failed: {error}")
-        self._timeouts = 0
+        with self._counting:
+            self._timeouts = 0
         table.moves = None  # until its move is known to be one
         if word.casefold() == "resign":
             table.moves = list(moves)

@@ -111,6 +111,7 @@ class Engine:
         self.agent, self.game = agent, agent.game
         self.moves: list[int] = []
         self._skipped: list[bool] = []  # which of them only gave the other side the turn
+        self.set_up = 0  # the first of them, which put handicap stones or a problem's on the board
         self._states = [self.game.initial_state()]
         self._search: Search | None = None
         self._scores: TreeScores | None = None  # beside the search, of a network with a score head
@@ -162,14 +163,11 @@ class Engine:
 
         Raises ValueError when it is illegal or the game is over.
         """
-        from rl.sgf import family  # loads the rules of all games that have SGF
+        from rl.sgf import after_turn  # loads the rules of all games that have SGF
 
-        self.play(passing)
-        self._skipped[-1] = True
-        if family(self.game) == "go":
-            from envs.go import forget_pass
-
-            forget_pass(self.state)
+        self._states.append(after_turn(self.game, self.state, passing, given=True))
+        self.moves.append(passing)
+        self._skipped.append(True)
         self._search = None  # it knows a real pass at most
 
     def undo(self) -> None:
@@ -179,6 +177,7 @@ class Engine:
         self.moves.pop()
         self._skipped.pop()
         self._states.pop()
+        self.set_up = min(self.set_up, len(self.moves))
 
     def go_to(self, moves: Sequence[int]) -> None:
         """From the position of now to the one after ``moves``. Raises ValueError when one of them is illegal."""
@@ -389,7 +388,8 @@ class Engine:
     def _hopeless(self, found: Analysis) -> bool:
         """Whether to resign: as seldom wrong as the run that trained the agent measured, and after its first moves."""
         calibrated = self.agent.info.get("resign_below")
-        return calibrated is not None and len(self.moves) >= self.game.board_shape[0] and found.value < calibrated
+        played = self._skipped[self.set_up :].count(False)
+        return calibrated is not None and played >= self.game.board_shape[0] and found.value < calibrated
 
     def _is_pass(self, action: int) -> bool:
         """Of a game in which passing is a choice."""
@@ -417,7 +417,7 @@ class Engine:
 
     def _agreed(self) -> bool:
         """Whether the opponent has just passed and nothing is left to decide."""
-        if not self.moves or not self._is_pass(self.moves[-1]):
+        if not self.moves or self._skipped[-1] or not self._is_pass(self.moves[-1]):
             return False
         owners = self.ownership()
         return owners is not None and bool((np.abs(owners) > SETTLED).all())

@@ -65,7 +65,7 @@ class Request:
 
 def parse(line: str) -> Request | None:
     """A line by §2.5 and §3.1, without control characters and comment, tabs read as spaces; None: nothing is left."""
-    words = CONTROL.sub("", line).partition("#")[0].split()
+    words = CONTROL.sub("", line.removeprefix("\ufeff")).partition("#")[0].split()
     if not words:
         return None
     number = words.pop(0) if words[0].isascii() and words[0].isdigit() else ""
@@ -134,8 +134,8 @@ class Answer:
     def finish(self, text: str, ok: bool = True) -> None:
         """The last of it, and the empty line that ends an answer; none stands within."""
         text = re.sub(r"\n\s*\n", "\n", text.rstrip())
-        if self._begun:
-            self._write(f"{text}\n" if text else "", "\n")
+        if self._begun:  # as a success; what went wrong since is in the log, as it would be no line of an analysis
+            self._write(f"{text}\n" if text and ok else "", "\n")
         else:
             self._write("=" if ok else "?", self._request.id, f" {text}" if text else "", "\n\n")
 

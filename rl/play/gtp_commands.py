@@ -79,13 +79,20 @@ class Session:
         size = whole(arguments)
         shape = self.engine.game.board_shape
         if size != shape[1]:
-            try:
-                self.engine.new_game(size=size, **self._own_length())
-            except ValueError as error:
-                log.warning("boardsize %d: %s", size, error)
-                raise Refused("unacceptable size") from error
+            for options in self._resized():
+                try:
+                    self.engine.new_game(size=size, **options, **self._own_length())
+                    break
+                except ValueError as error:
+                    log.warning("boardsize %d: %s", size, error)
+            else:
+                raise Refused("unacceptable size")
             self._warmed_up()
         return self._clear_board()
+
+    def _resized(self) -> list[dict[str, Any]]:
+        """Options of a game on another board that are tried one after the other."""
+        return [{}]
 
     def _clear_board(self) -> str:
         self.engine.new_game(**self._own_length())
@@ -252,6 +259,7 @@ class Session:
         self._ongoing()
         try:
             self._give_turn(self._side if wanted.side is None else wanted.side)
+            self._ongoing()  # a turn that was given may have been the game's last move
             answer.line()
             self.engine.analyse(self._watch(wanted, kata, answer), answer.interrupted)
         finally:

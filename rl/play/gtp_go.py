@@ -17,7 +17,7 @@ from rl.play.gtp import Command, Lines, Refused, WrongArguments, serve, without_
 from rl.play.gtp_analysis import board_of_numbers
 from rl.play.gtp_commands import WHOLE, Session, number, whole
 from rl.play.scoring import chains, dead_chains, margin, stones
-from rl.sgf import SgfGame, komi, read_sgf, write_sgf
+from rl.sgf import SgfGame, after_turn, komi, read_sgf, write_sgf
 
 RULES = {"hasButton": False, "ko": "POSITIONAL", "scoring": "AREA", "tax": "NONE", "whiteHandicapBonus": "0"}
 
@@ -37,6 +37,13 @@ def komi_of(game: Game) -> float:
 
 class GoSession(Session):
     """A game of Go that a client steers."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._own_komi = komi_of(engine.game)
+
+    def _resized(self) -> list[dict[str, Any]]:
+        return [{}, {"komi": self._own_komi}]  # that of now may be more than there are points
 
     def commands(self) -> dict[str, Command]:
         return super().commands() | {
@@ -60,12 +67,13 @@ class GoSession(Session):
         """Also in the middle of a game: its moves are then played again in one with that komi."""
         if komi == komi_of(self.engine.game):
             return
-        line = self.engine.line()
+        line, set_up = self.engine.line(), self.engine.set_up
         try:
             self.engine.new_game(komi=komi)
         except ValueError as error:
             raise Refused(str(error)) from error
         self.engine.restore(line)
+        self.engine.set_up = set_up
         self._warmed_up()
 
     def _rules(self) -> dict[str, object]:
@@ -123,6 +131,7 @@ class GoSession(Session):
         except ValueError as error:  # the last point of a board: a stone without a liberty
             self.engine.go_to([])
             raise Refused("bad vertex list") from error
+        self.engine.set_up = len(self.engine.moves)
         self._turns.append([])
         return " ".join(self.engine.game.action_names[point] for point in points)
 
@@ -178,20 +187,25 @@ class GoSession(Session):
                 raise ValueError("it is not a file")
             read = read_sgf(path.read_bytes())
             agent = self._for_game(read)
-            agent.game.replay(read.moves)  # by the agent's rules, which need not be the file's
+            state = agent.game.initial_state()
+            for move, given in zip(read.moves, read.given, strict=True):
+                state = after_turn(agent.game, state, move, given)  # by the agent's rules, which need not be the file's
         except OSError as error:
             raise Refused(f"cannot load file: {error.strerror or error}") from error
         except ValueError as error:
             raise Refused(f"cannot load file: {error}") from error
         self.engine.use(agent)
         self._begin()
-        for ply, moves in itertools.groupby(zip(read.numbers, read.moves, strict=True), key=itemgetter(0)):
+        steps = zip(read.numbers, read.moves, read.given, strict=True)
+        for ply, moves in itertools.groupby(steps, key=itemgetter(0)):
             if ply >= last:
                 break
             if ply:  # what is set up is there from the beginning
                 self._turns.append(self.engine.line())
-            for _, move in moves:
-                self.engine.play(move)
+            for _, move, given in moves:
+                (self.engine.skip if given else self.engine.play)(move)
+            if not ply:
+                self.engine.set_up = len(self.engine.moves)
         return ""
 
     def _for_game(self, read: SgfGame) -> Agent:
@@ -210,7 +224,7 @@ class GoSession(Session):
         return agent
 
     def _printsgf(self) -> str:
-        result = self._final_score() if self.engine.over else ""
+        result = self._final_score() if self.engine.over else None
         return write_sgf(self.engine.game, self.engine.moves, names=("Black", "White"), result=result)
 
     def _showboard(self) -> str:

@@ -127,6 +127,39 @@ def test_a_side_may_move_twice_or_the_second_first_and_problems_are_read() -> No
     assert read_sgf(f"(;SZ[5]{many})").moves[1::2] == (25,) * 19
 
 
+def test_problems_and_games_that_go_on_after_passes_are_read_with_turns_that_end_nothing() -> None:
+    def told(text: str) -> list[tuple[str, bool]]:
+        found = read_sgf(text)
+        assert len(found.numbers) == len(found.moves) == len(found.given)
+        return [(found.game.action_names[a], g) for a, g in zip(found.moves, found.given, strict=True)]
+
+    turn = ("pass", True)
+    problem = told("(;GM[1]SZ[9]AB[cc][gg][cg]PL[B];B[];W[gc];B[ee])")
+    assert problem[:6] == [("C7", False), turn, ("C3", False), turn, ("G3", False), turn]
+    assert problem[6:] == [("pass", False), ("G7", False), ("E5", False)]
+    assert told("(;GM[1]SZ[9]PL[W])") == [turn], "nothing is set up"
+    assert told("(;GM[1]SZ[9]AB[cc];PL[B])") == [("C7", False), turn], "in a node of its own"
+    assert told("(;GM[1]SZ[9];AB[cc];AW[gg];B[ee])") == [("C7", False), ("G3", False), ("E5", False)]
+    assert told("(;GM[1]SZ[9]AB[cc]PL[B];W[ee])") == [("C7", False), ("E5", False)], "who moves knows better"
+    # White's pass is none where White moves again; a stone after two passes takes both back.
+    assert told("(;SZ[9];B[cc];W[];W[gg])") == [("C7", False), ("G3", False)]
+    resumed = told("(;SZ[9];B[cc];W[gg];B[];W[];B[gc];W[cg])")
+    assert resumed == [("C7", False), ("G3", False), ("G7", False), ("C3", False)]
+    assert told("(;SZ[9];B[];W[];B[aa];W[];B[])") == [("A9", False), ("pass", False), ("pass", False)]
+
+
+def test_komi_as_servers_write_it() -> None:
+    written = {"375": 7.5, "650": 6.5, "3.75": 7.5, "6,5": 6.5, "7.5": 7.5, "-3": -3.0, "0": 0.0}
+    for text, points in written.items():
+        assert komi(read_sgf(f"(;SZ[9]KM[{text}])").game) == points
+
+
+def test_names_that_are_no_text_lose_no_game() -> None:
+    game = envs.make("go5")
+    text = write_sgf(game, [12], names=("engine \udcff", "b"), result=None)
+    assert read_sgf(text).names == ("engine ?", "b")
+
+
 def test_hex_and_othello_are_read_as_others_write_them() -> None:
     found = read_sgf("(;FF[4]GM[11]SZ[11];B[C2];W[swap-pieces];B[k11];W[resign])")
     assert [found.game.action_names[a] for a in found.moves] == ["c2", "swap", "k11"]
@@ -155,7 +188,7 @@ def test_hex_and_othello_are_read_as_others_write_them() -> None:
         ("(;SZ[9];B[e])", "move 1 (B[e]) is no move"),
         ("(;SZ[9];B[ee];W[ee])", "move 2 (W[ee]): move 2 (E5) is not legal"),
         ("(;GM[4]SZ[9];B[ee];B[ff])", "move 2 (B[ff]) is out of turn: it is white's move"),
-        ("(;SZ[9];B[];W[];B[aa])", "the game has ended"),
+        ("(;GM[4]SZ[5];B[aa];W[ba];B[ab];W[bb];B[ac];W[bc];B[ad];W[bd];B[ae];W[be])", "the game has ended"),
         ("(;SZ[9]AE[aa];B[bb])", "stones are set up or taken off, which is read only before the first move of Go"),
         ("(;SZ[9];B[bb];AB[aa])", "only before the first move"),
         ("(;GM[4]SZ[9]AB[aa];W[bb])", "only before the first move of Go"),

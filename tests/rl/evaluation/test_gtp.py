@@ -65,7 +65,7 @@ class Straight:
     ("way", "kind", "parts"),
     [
         ("dies", "crash", ["died with exit status 3", "'genmove", "segmentation fault in the reading code"]),
-        ("closes its output", "crash", ["died by signal 9"]),
+        ("closes its output", "crash", ["closed its output when asked"]),
         ("hangs", "time-out", ["did not answer 'genmove", "within 1.5 s"]),
         ("illegal", "illegal move", ["answered move", "which is not legal"]),
         ("garbage move", "illegal move", ["'the corner', which is no move of this game"]),
@@ -204,6 +204,20 @@ def test_engines_think_at_the_same_time(five: Game, monkeypatch: pytest.MonkeyPa
     assert player.actions(states, [()] * 3) == [25] * 3
     assert time.monotonic() - started < 1.2, "three times half a second, side by side"
     player.close()
+
+
+def test_one_moment_that_stalls_all_processes_ends_no_match(five: Game, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gtp_player, "cores", lambda: 3)
+    hangs = "import sys, time\nfor line in sys.stdin:\n time.sleep(9 * ('gen' in line))\n print('=\\n', flush=True)"
+    player = GTPPlayer(five, [sys.executable, "-S", "-c", hangs], "hangs", lanes=3, move_seconds=0.3)
+    states = np.repeat(five.initial_state()[None], 10, 0)
+    told = [answer.reason for answer in player.actions(states[:9], [()] * 9) if isinstance(answer, Forfeit)]
+    assert len(told) == 9 and all("did not answer 'genmove" in reason for reason in told), (
+        "each process has three turns"
+    )
+    [late] = player.actions(states[9:], [()])
+    player.close()
+    assert isinstance(late, Forfeit) and late.reason == "is given up: it did not answer in time 9 times in a row"
 
 
 def test_other_games_are_played_too() -> None:

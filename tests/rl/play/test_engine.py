@@ -208,6 +208,10 @@ def test_a_friendly_agent_passes_after_a_pass_when_all_is_decided() -> None:
     assert engine.choose(cleanup=True).analysis is not None
     engine.share = 0.5
     assert engine.choose().analysis is not None
+    given = Owners(agent(), simulations=4, friendly=True)
+    given.play(12)
+    given.skip(25)
+    assert given.choose().analysis is not None, "nobody has passed: the turn was given"
 
 
 def test_ownership_is_the_first_players() -> None:

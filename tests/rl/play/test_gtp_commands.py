@@ -210,6 +210,8 @@ def test_the_longest_game_ends_and_stays_ended() -> None:
     agent = small_agent("go5").on(max_moves=2)
     said = talk(agent, "play b c3", "play w d3", "play b a1", "genmove b", "lz-analyze 10", "final_score")
     assert said == ["=", "=", "? illegal move", "= pass", "? the game is over: white won", "= W+7"]
+    said = talk(agent, "play b c3", "lz-analyze b", "play w d3")
+    assert said == ["=", "? the game is over: black won", "="], "the turn that was given is the last move"
 
 
 # Boards

@@ -59,7 +59,23 @@ def test_komi_stays_on_a_new_board(go5: Agent) -> None:
     assert talk(go5, "komi 5.5", "boardsize 7", "clear_board", "final_score")[-1] == "= W+5.5"
 
 
+def test_a_board_on_which_the_komi_is_too_much_gets_the_agents_own(go5: Agent) -> None:
+    said = talk(go5, "boardsize 9", "komi 60", "boardsize 5", "final_score", "boardsize 4", "komi 3", "boardsize 7")
+    assert said == ["=", "=", "=", "= W+7", "? unacceptable size", "=", "="]
+
+
 # Handicap
+
+
+def test_nobody_resigns_for_the_handicap_alone() -> None:
+    """Its stones and the turns between them are no moves of the game."""
+    agent = small_agent("go9", RESNET)
+    agent.info["resign_below"] = 1.01
+    engine = Engine(agent, simulations=4)
+    first = talk(engine, "fixed_handicap 5", "komi 0.5", "genmove w")
+    assert first[-1] != "= resign" and len(first) == 3
+    later = talk(engine, *["genmove b", "genmove w"] * 5)
+    assert later[-1] == "= resign" and later[0] != "= resign"
 
 
 @pytest.mark.parametrize(
@@ -257,8 +273,10 @@ def test_a_problem_is_loaded(go5: Agent, tmp_path: Path) -> None:
     assert engine.state[TO_MOVE] == 0
     assert talk(engine, f"loadsgf {path} 1")[0] == "=" and len(engine.moves) == 5, "all that was set up, and no move"
     assert talk(engine, f"loadsgf {path} 2", "undo")[1] == "=" and len(engine.moves) == 5
-    turn = written(tmp_path, "(;GM[1]SZ[5]AB[aa][bb]AW[ee]PL[B])")
+    turn = written(tmp_path, "(;GM[1]SZ[5]AB[aa][bb][cc]AW[ee][de]PL[B])")
     assert talk(engine, f"loadsgf {turn}") == ["="] and engine.state[TO_MOVE] == 0
+    assert talk(engine, "play b pass") == ["="] and not engine.over, "a turn that was given is no pass"
+    assert talk(engine, "play w pass") == ["="] and engine.over
 
 
 @pytest.mark.parametrize(
