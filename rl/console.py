@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 CTRL_C = 130  # what typer makes of it
+LINE_SECONDS = 60.0  # between two lines of progress where there is no terminal to draw a bar on
 DISK_TROUBLE = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the disk quota is used up"}
 
 
@@ -157,11 +158,23 @@ def note(text: str) -> None:
 
 @contextlib.contextmanager
 def progress_bar(title: str, total: int, hidden: bool = False) -> Iterator[Any]:
-    """A bar on standard error, where that is a terminal; gives the function to call with the number done."""
+    """A bar on standard error, or a line a minute where that is no terminal; gives what to call with what is done."""
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=hidden or not console.is_terminal) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda done: progress.update(task, completed=done)
+    if hidden or console.is_terminal:
+        with Progress(console=console, transient=True, disable=hidden) as progress:
+            task = progress.add_task(title, total=total)
+            yield lambda done: progress.update(task, completed=done)
+        return
+    begun = told = time.monotonic()
+
+    def tell(done: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= LINE_SECONDS and done < total:
+            print(f"{title}: {done} of {total} after {(now - begun) / 60:.0f} minutes", file=sys.stderr, flush=True)
+            told = now
+
+    yield tell

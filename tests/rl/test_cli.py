@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typer.testing import CliRunner, Result
 import envs
 import rl.runtime
 from envs.game import ONGOING, STATUS
+from rl import console
 from rl.cli import app
 from rl.runtime.checkpoint import CheckpointError, StorageError, save_checkpoint
 from rl.weights import load_agent
@@ -388,6 +390,18 @@ def test_envs_and_models_list_what_ships(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(models, "FOLDER", tmp_path)
     assert fuseki("models").stdout == "champion: never lost\n"
     assert as_json(fuseki("models", "--json")) == {"champion": {"result": "never lost"}}
+
+
+def test_long_work_tells_its_progress_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(console, "LINE_SECONDS", 0.05)
+    with console.progress_bar("a against b", 3) as progress:
+        progress(1)
+        time.sleep(0.06)
+        for done in (2, 2, 3):
+            progress(done)
+    assert capsys.readouterr() == ("", "a against b: 2 of 3 after 0 minutes\n")
 
 
 def test_version_names_what_a_report_of_a_fault_needs() -> None:
