@@ -43,7 +43,8 @@ class GoSession(Session):
         self._own_komi = komi_of(engine.game)
 
     def _resized(self) -> list[dict[str, Any]]:
-        return [{}, {"komi": self._own_komi}]  # that of now may be more than there are points
+        own = self._own_komi  # that of now may be more than there are points
+        return [{}] if own == komi_of(self.engine.game) else [{}, {"komi": own}]
 
     def commands(self) -> dict[str, Command]:
         return super().commands() | {
