@@ -9,7 +9,9 @@ import contextlib
 import errno
 import itertools
 import json
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -87,9 +89,27 @@ def while_running() -> Iterator[None]:
     from rl.weights import AgentError
 
     try:
-        yield
+        with leaving_in_order():
+            yield
     except (ConfigError, AgentError, EvaluationError) as error:
         raise WrongInput(str(error)) from error
+
+
+@contextlib.contextmanager
+def leaving_in_order() -> Iterator[None]:
+    """SIGTERM ends Python as Ctrl-C does, not on the spot, so that programs that it has started end with it."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    ours = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    if ours:
+        signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        if ours:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def show(result: dict[str, Any], as_json: bool) -> None:

@@ -496,3 +496,28 @@ def test_a_process_serves_the_page_until_ctrl_c(toe: str) -> None:
         assert running.stdout.read() == ""
         assert running.stderr.read() == ""
         assert running.wait(60) == 0
+
+
+def test_a_match_that_is_ended_takes_its_engines_with_it(five: str, tmp_path: Path) -> None:
+    engine = tmp_path / "engine.sh"
+    told = tmp_path / "pid"
+    engine.write_text(
+        "while read -r id command rest; do\n"
+        f'  case "$command" in genmove) echo $$ > {told}.part; mv {told}.part {told}; exec sleep 600;; esac\n'
+        '  echo "=$id"; echo\n'
+        "done\n"
+    )
+    command = [str(Path(sys.executable).parent / "fuseki"), "eval", five, "--against", f"gtp:sh {engine}"]
+    words = ["--games", "2", "--simulations", "1", "--save", "none"]
+    with subprocess.Popen([*command, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as running:
+        deadline = time.monotonic() + 120
+        while not told.exists():
+            assert time.monotonic() < deadline and running.poll() is None
+            time.sleep(0.05)
+        pid = int(told.read_text())
+        running.terminate()
+        assert running.wait(30) == 143
+        assert running.stderr is not None and running.stderr.read() == ""
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
