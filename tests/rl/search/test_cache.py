@@ -144,3 +144,23 @@ def test_every_plane_and_the_era_count() -> None:
             seen.add(int(of(other, 0)))
     assert len(seen) == 1000 + 2 * planes.size
     assert 0 not in seen
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_positions_that_differ_in_a_few_stones_have_fingerprints_and_places_of_their_own(step: int) -> None:
+    """0.0 and 1.0 differ in seven bits of the upper half: in 64 bits that mix them well, no two of 2^18 meet."""
+
+    @njit
+    def all_of(found: np.ndarray, bits: int, step: int) -> None:
+        planes = np.zeros((2, 6, 7), np.float32)
+        flat = planes.reshape(-1)
+        for pattern in range(1 << bits):
+            for j in range(bits):
+                flat[5 + j * step] = (pattern >> j) & 1
+            found[pattern] = fingerprint(planes, 3)
+
+    found = np.zeros(1 << 18, np.uint64)
+    all_of(found, 18, step)
+    assert len(np.unique(found)) == len(found)
+    places = np.bincount(((found >> np.uint64(1)) & np.uint64(0xFFFF)).astype(np.int64), minlength=1 << 16)
+    assert places.max() < 25, "four in a place on average"
