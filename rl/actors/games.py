@@ -17,7 +17,7 @@ from rl.search.lane import ask, begin, decide, keep_subtree
 from rl.search.tree import DONE, IDLE, view_knobs, view_lanes, view_tree
 
 # As in rl/search/kernels.py: what numba compiles into this file from others.
-COMPILED_IN = "519077c03d1e16d4"
+COMPILED_IN = "6965ddf0d176d248"
 
 
 DECIDED_MOVES = 4  # searches in a row, of both sides, that must agree before a game counts as decided

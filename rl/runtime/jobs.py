@@ -272,7 +272,7 @@ def _job(details: Any) -> Job:
 def new_name(config: Path) -> str:
     """A job's name, also its run's: of the configuration, the time, and something that no other has."""
     stem = re.sub(r"[^\w.-]+", "-", config.stem)
-    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+    return f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(4)}"
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from rl.search.tree import view_knobs, view_lanes, view_tree
 # numba compiles other files into these kernels but looks only at this one when it decides whether its cached machine
 # code is still valid. Their digest stands here so that a change of theirs is one of this file too;
 # tests/test_compiled_in.py compares it and says what to write.
-COMPILED_IN = "ffbfddc6103d08a4"
+COMPILED_IN = "d0973d0a09be3683"
 
 Handles = (int64[::1],) * 4  # of rules, tree, lanes and knobs
 
