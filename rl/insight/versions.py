@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rl.storage import Place, place, reaching
-from rl.weights import CHECKPOINTS, SNAPSHOTS, WEIGHTS_FILE, AgentError, is_complete, newest_first
+from rl.weights import CHECKPOINTS, SNAPSHOTS, STEP_FOLDER, WEIGHTS_FILE, AgentError, is_complete, newest_first
 
 
 def is_run(name: str) -> bool:
@@ -19,16 +19,13 @@ def versions_of(run: str) -> list[Place]:
     """
     with reaching(run, passing=AgentError):
         root, kept = place(run) / CHECKPOINTS, place(run) / SNAPSHOTS
-        if not root.is_dir():
+        if not is_run(run):
             raise AgentError(f"{run!r} is no run folder: it has no {CHECKPOINTS}/")
-        found = {}
-        if kept.is_dir():
-            found = {
-                int(file.name.split(".")[0]): file for file in kept.iterdir() if file.name.endswith(".safetensors")
-            }
+        files = [file for file in kept.iterdir() if file.suffix == ".safetensors"] if kept.is_dir() else []
+        found = {int(file.stem): file for file in files}
         for name in reversed(newest_first([entry.name for entry in root.iterdir()])):
-            if is_complete(root / name):
-                found[int(name.split("-")[1].split(".")[0])] = root / name / WEIGHTS_FILE
+            if (step := STEP_FOLDER.fullmatch(name)) and is_complete(root / name):
+                found[int(step[1])] = root / name / WEIGHTS_FILE
     if not found:
         raise AgentError(f"run folder {run!r} has no complete checkpoint yet; train until the first is written")
     return [found[step] for step in sorted(found)]

@@ -206,8 +206,8 @@ def rates(run: Run) -> list[dict[str, Any]]:
         if mean is not None:
             _, values = run.series("seconds", name)
             about = METRICS[name]
-            best = float(np.nanquantile(values, 0.95))
-            found.append({"meaning": about.meaning, "unit": about.unit, "mean": mean, "best": best})
+            high = float(np.nanquantile(values, 0.95))
+            found.append({"meaning": about.meaning, "unit": about.unit, "mean": mean, "high": high})
     return found
 
 
