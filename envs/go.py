@@ -105,7 +105,8 @@ def neighbours(point, width):
 
 @njit
 def action_of(point, width):
-    return point - GRID - width - (point - GRID - width) // width
+    index = point - GRID - width
+    return index - int64(uint32(index) // uint32(width))
 
 
 @njit
@@ -330,19 +331,18 @@ def area(state, owner):
 
 
 @njit
-def count_liberties(state, head, most, seen, width):
-    """Liberties of a chain, at most ``most``; ``seen`` [GRID + grid] is scratch in which no entry is ``head``."""
-    stone, count = head, 0
-    while True:
-        for beside in neighbours(stone, width):
-            if state[beside] & COLOUR == EMPTY and seen[beside] != head:
-                seen[beside] = head
-                count += 1
-                if count == most:
-                    return count
-        stone = next_of(state[stone])
-        if stone == head:
-            return count
+def count_liberties(state, liberties):
+    """Fill ``liberties`` [GRID + grid], of zeros, with those of each chain, at the chain's head."""
+    width = width_of(state)
+    for point in range(GRID + width, GRID + (state[BOARD] + 1) * width):
+        if state[point] & COLOUR != EMPTY:
+            continue
+        left, right, up, down = neighbours(point, width)
+        a, b, c, d = head_of(state[left]), head_of(state[right]), head_of(state[up]), head_of(state[down])
+        liberties[a] += 1  # 0, where there is no chain, has a place that nobody reads
+        liberties[b] += b != a
+        liberties[c] += (c != a) & (c != b)
+        liberties[d] += (d != a) & (d != b) & (d != c)
 
 
 @njit(INIT, cache=True)
@@ -382,11 +382,23 @@ def pick(state, stream):
 @njit(LEGAL, cache=True)
 def legal(state, mask):
     size, width, colour = state[SIZE], width_of(state), state[TO_MOVE] + 1
-    # The loop over all points is three times as fast without the rare cases in it.
+    grid = grid_size(width)
+    helps = np.empty(grid, np.uint8)  # 1 where a stone beside has a liberty: the point is empty, or as in ``supports``
+    rare = state[SUICIDE]  # not 0: some point is not plain
+    for i in range(grid):
+        word = state[GRID + i]
+        kind = word & COLOUR
+        atari = in_atari(state[grid + head_of(word)])  # of what is no chain: nonsense that is not used
+        helps[i] = (kind == EMPTY) | ((kind != BORDER) & (atari == (kind != colour)))
+        rare |= int64(kind == EMPTY) & (word >> (colour + 1))  # REMOVED << colour
     for row in range(size):
         for column in range(size):
-            point = point_at(row, column, width)
-            mask[row * size + column] = state[point] & COLOUR == EMPTY and lives(state, point, colour, width)
+            i = (row + 1) * width + column
+            living = helps[i - 1] | helps[i + 1] | helps[i - width] | helps[i + width]
+            mask[row * size + column] = living & (state[GRID + i] & COLOUR == EMPTY)
+    mask[size * size] = 1
+    if rare == 0:
+        return
     for row in range(size):
         for column in range(size):
             point = point_at(row, column, width)
@@ -394,7 +406,6 @@ def legal(state, mask):
                 living = mask[row * size + column] == 1
                 if not is_plain(state, point, colour, living):
                     mask[row * size + column] = allowed_rarely(state, point, colour, living, width)
-    mask[size * size] = 1
 
 
 @njit(PLAY, cache=True)
@@ -442,34 +453,39 @@ def lift(state, points):
             remove_chain(state, head_of(word), width)
 
 
+@njit(forceinline=True)
+def fill_board(out, plane, value, board):
+    for row in range(board):
+        for column in range(board):
+            out[plane, row, column] = value
+
+
 @njit(PLANES, cache=True)
 def planes(state, out):
     size, board, width, colour = state[SIZE], state[BOARD], width_of(state), state[TO_MOVE] + 1
-    words = GRID + grid_size(width)
+    komi, left = state[KOMI2] / (2 * KOMI_SCALE), state[LIMIT] - state[PLY]
     out[:] = 0.0
-    seen, known = np.zeros(words, np.int16), np.zeros(words, np.int8)
-    komi = state[KOMI2] / (2 * KOMI_SCALE)
-    left = state[LIMIT] - state[PLY]
+    fill_board(out, 0, 1.0, board)
+    fill_board(out, 11, komi if colour == 2 else -komi, board)
+    if state[LAST] == size * size:
+        fill_board(out, 10, 1.0, board)
+    if state[SUICIDE] != 0:
+        fill_board(out, 12, 1.0, board)
+    if left < LAST_MOVES:
+        fill_board(out, 13, 1.0 - left / LAST_MOVES, board)
+    liberties = np.zeros(GRID + grid_size(width), np.uint8)  # at most 241 on 19×19
+    count_liberties(state, liberties)
     for row in range(board):
         for column in range(board):
             point = point_at(row, column, width)
             word = state[point]
             kind = word & COLOUR
-            out[0, row, column] = 1.0
-            if kind == EMPTY:
-                if word & (REMOVED << colour) != 0 and lives(state, point, colour, width):
-                    out[6, row, column] = repeats(state, point, colour)
-            else:
+            if kind != EMPTY:
+                count = liberties[head_of(word)]
                 out[1 if kind == colour else 2, row, column] = 1.0
-                head = head_of(word)
-                if known[head] == 0:
-                    known[head] = count_liberties(state, head, 4, seen, width)
-                if known[head] < 4:
-                    out[2 + known[head], row, column] = 1.0
-            out[10, row, column] = state[LAST] == size * size
-            out[11, row, column] = komi if colour == 2 else -komi
-            out[12, row, column] = state[SUICIDE]
-            out[13, row, column] = max(0.0, 1.0 - left / LAST_MOVES)
+                out[2 + count if count < 4 else 0, row, column] = 1.0  # plane 0 has it already: no branch is faster
+            elif word & (REMOVED << colour) != 0 and lives(state, point, colour, width):
+                out[6, row, column] = repeats(state, point, colour)
     for i in range(RECENT):
         action = state[LAST + i]
         if 0 <= action < size * size:

@@ -14,10 +14,10 @@ from envs.stream import draw_below, draw_uniform
 from rl.search.handles import view_rules, viewer
 from rl.search.kernels import Handles
 from rl.search.lane import ask, begin, decide, keep_subtree
-from rl.search.tree import DONE, IDLE, view_knobs, view_lanes, view_tree
+from rl.search.tree import DONE, IDLE, view_knobs, view_lanes, view_tree, view_workspace
 
 # As in rl/search/kernels.py: what numba compiles into this file from others.
-COMPILED_IN = "6965ddf0d176d248"
+COMPILED_IN = "8141ec48f073b076"
 
 
 DECIDED_MOVES = 4  # searches in a row, of both sides, that must agree before a game counts as decided
@@ -145,15 +145,16 @@ def divergence(policy, log_prior):
     """KL(policy ‖ prior) in nats: how much the search has surprised the network."""
     total = 0.0
     for a in range(policy.shape[0]):
-        if policy[a] > 0.0:
-            total += policy[a] * (math.log(policy[a]) - log_prior[a])
+        share = np.float32(policy[a])
+        if share > 0.0:
+            total += share * (math.log(share) - log_prior[a])
     return max(0.0, total)  # rounding
 
 
 @njit(error_model="numpy")
-def play_found(tree, lanes, b, knobs, games, habits, stream, version, play, policy, q, wdl):
+def play_found(tree, lanes, b, knobs, rules, work, games, habits, stream, version):
     """Play the move that the lane's ended search found, or a random one, and note it; returns the move."""
-    action = decide(tree, lanes, b, knobs, policy, q, wdl)
+    action, policy, wdl = decide(tree, lanes, b, knobs, work), work.policy, work.wdl
     ply = games.length[b]
     if ply < habits.sampled_plies:
         action = draw_by(stream, policy)
@@ -180,9 +181,9 @@ def play_found(tree, lanes, b, knobs, games, habits, stream, version, play, poli
     games.off_policy[b, ply] = off_policy
     games.version[b, ply] = version
     # A win at once is seen before the network is asked (lookahead), and the prior is then only a placeholder.
-    games.surprise[b, ply] = divergence(policy, tree.log_prior[b, 0]) if lanes.done[b] > 0 else np.nan
+    games.surprise[b, ply] = divergence(policy, lanes.log_prior[b]) if lanes.done[b] > 0 else np.nan
     games.length[b] += 1
-    play(games.state[b], action)
+    rules.play(games.state[b], action)
     return action
 
 
@@ -191,8 +192,6 @@ def play_found(tree, lanes, b, knobs, games, habits, stream, version, play, poli
         *Handles,
         int64[::1],
         int64[::1],
-        int64[:, ::1],
-        int64[:, ::1],
         uint64[::1],
         int64,
         int32[::1],
@@ -201,41 +200,31 @@ def play_found(tree, lanes, b, knobs, games, habits, stream, version, play, poli
     error_model="numpy",
     nogil=True,
 )
-def advance(rules, tree, lanes, knobs, games, habits, points, symmetries, stream, version, asked):
+def advance(rules, tree, lanes, knobs, work, games, habits, stream, version, asked):
     """Play on in every game until it needs the network or has ended (its lane is then idle).
 
     Writes the planes of a lane's question to it, and the lanes that wait for an answer to ``asked`` [≤B];
-    returns how many they are, and how many moves were played. ``version`` signs the moves; ``points`` and
-    ``symmetries`` are the board's symmetries of points and of actions.
+    returns how many they are, and how many moves were played. ``version`` signs the moves.
     """
     tree, lanes, knobs, rules = view_tree(tree), view_lanes(lanes), view_knobs(knobs), view_rules(rules)
-    games, habits = view_games(games), view_habits(habits)
-    actions = tree.child.shape[2]
-    mask = np.zeros(actions, np.uint8)
-    counts = np.zeros(actions, np.int32)
-    moved = np.zeros(tree.parent.shape[1], np.int32)
-    scratch = np.zeros((2, tree.state.shape[2]), np.int64)
-    q = np.zeros(actions, np.float64)
-    policy = np.zeros(actions, np.float64)
-    wdl = np.zeros(3, np.float32)
-    scratch_planes = np.zeros(lanes.planes.shape[1:], np.float32)
+    work, games, habits = view_workspace(work), view_games(games), view_habits(habits)
     waiting = played = 0
     for b in range(lanes.phase.shape[0]):
         while True:
-            if ask(tree, lanes, b, knobs, rules, points, symmetries, mask, scratch, q, policy, scratch_planes) > 0:
+            if ask(tree, lanes, b, knobs, rules, work) > 0:
                 asked[waiting] = b
                 waiting += 1
                 break
             if lanes.phase[b] != DONE:
                 break
-            action = play_found(tree, lanes, b, knobs, games, habits, stream, version, rules.play, policy, q, wdl)
+            action = play_found(tree, lanes, b, knobs, rules, work, games, habits, stream, version)
             played += 1
             lanes.phase[b] = IDLE
             state = games.state[b]
             if state[STATUS] != ONGOING:
                 break
-            kept = habits.reuse_tree == 1 and keep_subtree(tree, lanes, b, action, moved)
+            kept = habits.reuse_tree == 1 and keep_subtree(tree, lanes, b, action, work)
             budget = draw_budget(stream, habits, is_decided(games, b, habits))
             games.full_search[b] = budget == habits.full_simulations
-            begin(tree, lanes, b, knobs, rules, state, kept, budget, True, stream, mask, scratch, counts)
+            begin(tree, lanes, b, knobs, rules, work, state, kept, budget, True, stream)
     return waiting, played

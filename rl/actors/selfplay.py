@@ -123,8 +123,6 @@ class SelfPlay:
             waiting, more = advance(
                 *search.handles,
                 *self.handles,
-                search.points,
-                search.actions,
                 self.stream,
                 version,
                 search.asked,
@@ -186,6 +184,8 @@ class SelfPlay:
         if "full_search" not in tensors:  # saved before it and the surprise were noted, when budgets did not change
             full = tensors["search.lane.budget"] == self.habits.full_simulations
             tensors = tensors | {"full_search": full, "surprise": np.full_like(self.flight.surprise, np.nan)}
+        if "search.tree.log_prior" in tensors:  # saved when every node had one
+            tensors = tensors | {"search.lane.log_prior": tensors["search.tree.log_prior"][:, 0]}
         for name, array in self._arrays().items():
             if name not in tensors and name.removeprefix("search.lane.") in FIELDS:
                 continue  # saved before answers were kept

@@ -2,7 +2,7 @@
 
 The rules come in as typed first-class functions (envs.game), so these kernels are compiled for their types,
 not for a game, and numba's cache serves all processes. Arguments named ``rules``, ``tree``, ``lanes`` and ``knobs``
-are handles (handles.py). Lanes never touch each other's memory.
+are handles (handles.py), and so is ``work``. Lanes never touch each other's memory.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from rl.search.cache import remember
 from rl.search.handles import view_rules
 from rl.search.lane import STAY, answer, ask, begin, decide, keep_subtree, keep_tree, waits
 from rl.search.policies import edge_mean
-from rl.search.tree import view_knobs, view_lanes, view_tree
+from rl.search.tree import view_knobs, view_lanes, view_tree, view_workspace
 
 # numba compiles other files into these kernels but looks only at this one when it decides whether its cached machine
 # code is still valid. Their digest stands here so that a change of theirs is one of this file too;
 # tests/test_compiled_in.py compares it and says what to write.
-COMPILED_IN = "d0973d0a09be3683"
+COMPILED_IN = "cbf55ca08c7a3364"
 
-Handles = (int64[::1],) * 4  # of rules, tree, lanes and knobs
+Handles = (int64[::1],) * 5  # of rules, tree, lanes, knobs and workspace
 
 
 @njit(
@@ -38,80 +38,38 @@ Handles = (int64[::1],) * 4  # of rules, tree, lanes and knobs
     error_model="numpy",
     nogil=True,
 )
-def start(rules, tree, lanes, knobs, states, actions, chosen, budgets, explore, stream):
+def start(rules, tree, lanes, knobs, work, states, actions, chosen, budgets, explore, stream):
     """Begin searches of ``states`` [K, S] in the ``chosen`` lanes.
 
     ``actions[i]`` ≥ 0 led to states[i] from the lane's root: that child's subtree is kept where it can be. STAY:
     states[i] is the lane's root, and the whole tree is.
     """
-    tree, lanes, knobs = view_tree(tree), view_lanes(lanes), view_knobs(knobs)
-    mask = np.zeros(tree.child.shape[2], np.uint8)
-    counts = np.zeros(tree.child.shape[2], np.int32)
-    scratch = np.zeros((2, tree.state.shape[2]), np.int64)
-    moved = np.zeros(tree.parent.shape[1], np.int32)
+    tree, lanes, knobs, work = view_tree(tree), view_lanes(lanes), view_knobs(knobs), view_workspace(work)
     for i in range(chosen.shape[0]):
         b = chosen[i]
         if actions[i] == STAY:
             kept = keep_tree(tree, lanes, b)
         else:
-            kept = actions[i] >= 0 and keep_subtree(tree, lanes, b, actions[i], moved)
-        begin(
-            tree,
-            lanes,
-            b,
-            knobs,
-            view_rules(rules),
-            states[i],
-            kept,
-            budgets[i],
-            explore,
-            stream,
-            mask,
-            scratch,
-            counts,
-        )
+            kept = actions[i] >= 0 and keep_subtree(tree, lanes, b, actions[i], work)
+        begin(tree, lanes, b, knobs, view_rules(rules), work, states[i], kept, budgets[i], explore, stream)
 
 
 @njit(
-    int64(
-        *Handles,
-        int64[:, ::1],
-        int64[:, ::1],
-        int32[::1],
-    ),
+    int64(*Handles, int32[::1]),
     cache=True,
     error_model="numpy",
     nogil=True,
 )
-def select(rules, tree, lanes, knobs, point_symmetries, action_symmetries, asked):
+def select(rules, tree, lanes, knobs, work, asked):
     """Advance every lane to its next evaluation or to the end of its search.
 
     Writes what a lane asks about to its rows of ``planes``, and the rows that wait for an answer to
     ``asked`` [≤B·L]; returns how many they are. A lane that already waits keeps its planes.
     """
-    tree, lanes, knobs = view_tree(tree), view_lanes(lanes), view_knobs(knobs)
-    actions = tree.child.shape[2]
-    mask = np.zeros(actions, np.uint8)
-    scratch = np.zeros((2, tree.state.shape[2]), np.int64)
-    q = np.zeros(actions, np.float64)
-    policy = np.zeros(actions, np.float64)
-    scratch_planes = np.zeros(lanes.planes.shape[1:], np.float32)
+    tree, lanes, knobs, work = view_tree(tree), view_lanes(lanes), view_knobs(knobs), view_workspace(work)
     count = 0
     for b in range(lanes.phase.shape[0]):
-        rows = ask(
-            tree,
-            lanes,
-            b,
-            knobs,
-            view_rules(rules),
-            point_symmetries,
-            action_symmetries,
-            mask,
-            scratch,
-            q,
-            policy,
-            scratch_planes,
-        )
+        rows = ask(tree, lanes, b, knobs, view_rules(rules), work)
         for i in range(rows):
             asked[count] = b * lanes.leaf.shape[1] + i
             count += 1
@@ -119,17 +77,17 @@ def select(rules, tree, lanes, knobs, point_symmetries, action_symmetries, asked
 
 
 @njit(
-    boolean(*Handles[1:], int64[:, ::1], float32[:, ::1], float32[:, ::1]),
+    boolean(*Handles[1:], float32[:, ::1], float32[:, ::1]),
     cache=True,
     error_model="numpy",
     nogil=True,
 )
-def update(tree, lanes, knobs, action_symmetries, logits, wdl):
+def update(tree, lanes, knobs, work, logits, wdl):
     """Hand the network's answers (logits [n, A], wdl [n, 3]) to the lanes that wait, in their order.
 
     False, with nothing done, where they do not wait for exactly n.
     """
-    tree, lanes, knobs = view_tree(tree), view_lanes(lanes), view_knobs(knobs)
+    tree, lanes, knobs, work = view_tree(tree), view_lanes(lanes), view_knobs(knobs), view_workspace(work)
     count = 0
     for b in range(lanes.phase.shape[0]):
         count += waits(lanes, b)
@@ -138,8 +96,8 @@ def update(tree, lanes, knobs, action_symmetries, logits, wdl):
     i = 0
     for b in range(lanes.phase.shape[0]):
         for which in range(waits(lanes, b)):
-            remember(lanes, b * lanes.leaf.shape[1] + which, logits[i], wdl[i])
-            answer(tree, lanes, b, which, knobs, action_symmetries, logits[i], wdl[i])
+            remember(lanes, b * lanes.leaf.shape[1] + which, logits, wdl, i)
+            answer(tree, lanes, b, which, knobs, work, logits, wdl, i)
             i += 1
     return True
 
@@ -158,17 +116,17 @@ def update(tree, lanes, knobs, action_symmetries, logits, wdl):
     error_model="numpy",
     nogil=True,
 )
-def collect(tree, lanes, knobs, chosen, action, policy, visits, action_value, wdl):
+def collect(tree, lanes, knobs, work, chosen, action, policy, visits, action_value, wdl):
     """Fill the fields of SearchResult for the ``chosen`` lanes."""
-    tree, lanes, knobs = view_tree(tree), view_lanes(lanes), view_knobs(knobs)
-    actions = tree.child.shape[2]
-    q = np.zeros(actions, np.float64)
-    improved = np.zeros(actions, np.float64)
+    tree, lanes, knobs, work = view_tree(tree), view_lanes(lanes), view_knobs(knobs), view_workspace(work)
+    improved = work.policy
     for i in range(chosen.shape[0]):
         b = chosen[i]
-        action[i] = decide(tree, lanes, b, knobs, improved, q, wdl[i])
+        action[i] = decide(tree, lanes, b, knobs, work)
+        for k in range(3):
+            wdl[i, k] = work.wdl[k]
         edge_visits, edge_value, edge_proven = tree.edge_visits[b, 0], tree.edge_value[b, 0], tree.edge_proven[b, 0]
-        for a in range(actions):
+        for a in range(improved.shape[0]):
             policy[i, a] = improved[a]
             visits[i, a] = edge_visits[a]
             seen = edge_visits[a] > 0

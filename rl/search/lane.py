@@ -42,6 +42,13 @@ def terminal_result(state):
 
 
 @njit(error_model="numpy")
+def copy(source, target):
+    """target[:] = source, whose slices numba copies an element at a time, with a check of each."""
+    for i in range(target.shape[0]):
+        target[i] = source[i]
+
+
+@njit(error_model="numpy")
 def clear_node(tree, b, node, parent, action):
     tree.parent[b, node] = parent
     tree.action[b, node] = action
@@ -50,24 +57,30 @@ def clear_node(tree, b, node, parent, action):
     tree.draw_sum[b, node] = 0.0
     tree.net_value[b, node] = 0.0
     tree.proven[b, node] = UNPROVEN
-    tree.child[b, node, :] = -1
-    tree.edge_visits[b, node, :] = 0
-    tree.edge_value[b, node, :] = 0.0
-    tree.edge_proven[b, node, :] = UNPROVEN
+    child, visits, value, proven = (
+        tree.child[b, node],
+        tree.edge_visits[b, node],
+        tree.edge_value[b, node],
+        tree.edge_proven[b, node],
+    )
+    for a in range(child.shape[0]):
+        child[a] = -1
+        visits[a] = 0
+        value[a] = 0.0
+        proven[a] = UNPROVEN
 
 
 @njit(error_model="numpy")
-def mark_legal(tree, b, node, legal, mask):
+def mark_legal(tree, b, node, rules, work):
     """Prior uniform over the legal actions until the network has spoken."""
-    legal(tree.state[b, node], mask)
+    mask = work.mask
+    rules.legal(tree.state[b, node], mask)
     count = 0
     for a in range(mask.shape[0]):
         count += mask[a]
-    log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
-    log_uniform = np.float32(-math.log(count))
+    prior, uniform = tree.prior[b, node], np.float32(1.0 / count)
     for a in range(mask.shape[0]):
-        log_prior[a] = log_uniform if mask[a] else -np.inf
-        prior[a] = np.float32(mask[a]) / count
+        prior[a] = uniform if mask[a] else np.float32(0.0)
 
 
 @njit(error_model="numpy")
@@ -87,68 +100,67 @@ def prove(tree, b, node, result):
 
 
 @njit(error_model="numpy")
-def create_child(tree, lanes, b, node, action, play, legal, mask):
+def create_child(tree, lanes, b, node, action, rules, work):
     """Append the child that ``action`` leads to and return its index."""
     child = lanes.size[b]
     lanes.size[b] += 1
     clear_node(tree, b, child, node, action)
     tree.child[b, node, action] = child
-    tree.state[b, child, :] = tree.state[b, node, :]
-    play(tree.state[b, child], action)
+    copy(tree.state[b, node], tree.state[b, child])
+    rules.play(tree.state[b, child], action)
     if tree.state[b, child, STATUS] != ONGOING:
         tree.prior[b, child, :] = 0.0
-        tree.log_prior[b, child, :] = -np.inf
         prove(tree, b, child, terminal_result(tree.state[b, child]))
     else:
-        mark_legal(tree, b, child, legal, mask)
+        mark_legal(tree, b, child, rules, work)
     return child
 
 
 @njit(error_model="numpy")
-def winning_move(state, legal, first, play, scratch):
+def winning_move(state, legal, first, rules, after):
     """The first action from ``first`` on that ends the game in favour of the side to move; -1 if none does.
 
-    ``legal`` [A] is positive where an action is legal.
+    ``legal`` [A] is positive where an action is legal; ``after`` [S] is for the positions tried.
     """
     for a in range(first, legal.shape[0]):
         if legal[a] > 0:
-            scratch[:] = state
-            play(scratch, a)
-            if scratch[STATUS] == FIRST_WON + state[TO_MOVE]:
+            copy(state, after)
+            rules.play(after, a)
+            if after[STATUS] == FIRST_WON + state[TO_MOVE]:
                 return a
     return -1
 
 
 @njit(error_model="numpy")
-def note_refuted_moves(tree, b, node, knobs, play, legal, mask, scratch):
+def note_refuted_moves(tree, b, node, knobs, rules, work):
     """Note as lost every move that the opponent can answer by winning at once; True when all moves are such."""
     state, prior, edge_proven = tree.state[b, node], tree.prior[b, node], tree.edge_proven[b, node]
-    after, reply = scratch[0], scratch[1]
+    after, reply, mask = work.after, work.reply, work.mask
     hopeless = True
     if knobs.monotone == 1:
         # What would win if the side to move passed; most often nothing does.
-        after[:] = state
+        copy(state, after)
         after[TO_MOVE] = 1 - state[TO_MOVE]
-        threat = winning_move(after, prior, 0, play, reply)
+        threat = winning_move(after, prior, 0, rules, reply)
         if threat < 0:
             return False
         mask[:] = 0
         while threat >= 0:
             mask[threat] = 1
-            threat = winning_move(after, prior, threat + 1, play, reply)
+            threat = winning_move(after, prior, threat + 1, rules, reply)
     for a in range(prior.shape[0]):
         if prior[a] == 0.0:
             continue
-        after[:] = state
-        play(after, a)
+        copy(state, after)
+        rules.play(after, a)
         refuted = False
         if after[STATUS] == ONGOING and after[TO_MOVE] != state[TO_MOVE]:
             threat = mask[a]
             if knobs.monotone == 1:
                 mask[a] = 0  # taken
             else:
-                legal(after, mask)
-            refuted = winning_move(after, mask, 0, play, reply) >= 0
+                rules.legal(after, mask)
+            refuted = winning_move(after, mask, 0, rules, reply) >= 0
             if knobs.monotone == 1:
                 mask[a] = threat
         if refuted:
@@ -242,43 +254,29 @@ def back_up(tree, b, node, value, draw, knobs, visit, expected):
 
 
 @njit(error_model="numpy")
-def select_leaf(tree, lanes, b, knobs, play, legal, mask, scratch, q, policy):
+def select_leaf(tree, lanes, b, knobs, rules, work):
     """Run simulations in one lane until one needs the network: its leaf is returned.
 
     -1 when the search is over, or when the next simulation leads into a leaf whose evaluation is still awaited.
     """
-    children, visits, net_value, noise, base = (
-        tree.child[b],
-        tree.visits[b],
-        tree.net_value[b],
-        lanes.noise[b],
-        lanes.base[b],
-    )
-    edge_visits, edge_value, edge_proven = tree.edge_visits[b], tree.edge_value[b], tree.edge_proven[b]
-    prior, log_prior, proven = tree.prior[b], tree.log_prior[b], tree.proven[b]
-    value_sum, noisy, schedule = tree.value_sum[b], lanes.explore[b] == 1, lanes.schedule[b]
+    children, net_value, proven = tree.child[b], tree.net_value[b], tree.proven[b]
     while lanes.done[b] < lanes.budget[b] and proven[0] == UNPROVEN:
         node = 0
         while True:
             if knobs.kind != GUMBEL:
-                action = puct(node, edge_visits, edge_value, edge_proven, prior, noise, visits, value_sum, noisy, knobs)
+                action = puct(tree, lanes, b, node, knobs)
             elif node == 0:
-                due = schedule[lanes.done[b]]
-                action = gumbel_root(
-                    edge_visits, edge_value, edge_proven, prior, log_prior, net_value, noise, base, due, knobs, q
-                )
+                action = gumbel_root(tree, lanes, b, knobs, work)
             else:
-                action = gumbel_interior(
-                    node, edge_visits, edge_value, edge_proven, prior, log_prior, net_value, visits, knobs, q, policy
-                )
+                action = gumbel_interior(tree, b, node, knobs, work)
             child = children[node, action]
             new = child < 0
             if new:
-                child = create_child(tree, lanes, b, node, action, play, legal, mask)
+                child = create_child(tree, lanes, b, node, action, rules, work)
                 if knobs.lookahead == 1 and proven[child] == UNPROVEN:
-                    if winning_move(tree.state[b, child], prior[child], 0, play, scratch[0]) >= 0:
+                    if winning_move(tree.state[b, child], tree.prior[b, child], 0, rules, work.after) >= 0:
                         prove(tree, b, child, PROVEN_WIN)
-                    elif note_refuted_moves(tree, b, child, knobs, play, legal, mask, scratch):
+                    elif note_refuted_moves(tree, b, child, knobs, rules, work):
                         prove(tree, b, child, PROVEN_LOSS)
             if new or proven[child] != UNPROVEN:
                 break
@@ -293,17 +291,18 @@ def select_leaf(tree, lanes, b, knobs, play, legal, mask, scratch, q, policy):
 
 
 @njit(error_model="numpy")
-def write_planes(tree, b, node, symmetry, point_symmetries, planes, scratch_planes, out):
+def write_planes(tree, b, node, symmetry, rules, work, out):
     """Network input of a node under a symmetry of the board."""
     if symmetry == 0:
-        planes(tree.state[b, node], out)
+        rules.planes(tree.state[b, node], out)
         return
-    planes(tree.state[b, node], scratch_planes)
+    planes, points = work.planes, work.point_symmetries
+    rules.planes(tree.state[b, node], planes)
     width = out.shape[2]
     for c in range(out.shape[0]):
-        for i in range(point_symmetries.shape[1]):
-            source = point_symmetries[symmetry, i]
-            out[c, i // width, i % width] = scratch_planes[c, source // width, source % width]
+        for i in range(points.shape[1]):
+            source = points[symmetry, i]
+            out[c, i // width, i % width] = planes[c, source // width, source % width]
 
 
 @njit(error_model="numpy")
@@ -313,66 +312,66 @@ def waits(lanes, b):
 
 
 @njit(error_model="numpy")
-def store_policy(tree, b, node, logits, actions_of, weight):
-    """Add ``weight`` · logits to the node's log prior; ``actions_of`` maps the answer's actions to the node's."""
-    log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
-    for a in range(logits.shape[0]):
-        action = actions_of[a]
+def store_policy(tree, lanes, b, logits, row, symmetry, weight, work):
+    """Add ``weight`` · logits[row], an answer about the root under a symmetry, to the root's log prior."""
+    log_prior, prior, actions_of = lanes.log_prior[b], tree.prior[b, 0], work.action_symmetries
+    for a in range(prior.shape[0]):
+        action = actions_of[symmetry, a]
         if prior[action] > 0.0:
-            log_prior[action] += weight * logits[a]
+            log_prior[action] += weight * logits[row, a]
 
 
 @njit(error_model="numpy")
-def normalise(tree, b, node):
-    """Turn legal logits into log probabilities and probabilities."""
-    log_prior, prior = tree.log_prior[b, node], tree.prior[b, node]
-    top = -np.inf
+def exponentiate(logits, prior):
+    """Turn the prior of legal actions into softmax(logits [A]); returns the log of what it was divided by."""
+    top = np.float32(-np.inf)
     for a in range(prior.shape[0]):
         if prior[a] > 0.0:
-            top = max(top, log_prior[a])
+            top = max(top, logits[a])
     total = 0.0
     for a in range(prior.shape[0]):
         if prior[a] > 0.0:
-            weight = math.exp(log_prior[a] - top)
+            weight = math.exp(logits[a] - top)
             prior[a] = weight + SMALLEST_PRIOR
             total += weight
-    shift = np.float32(top + math.log(total))
+    factor = np.float32(1.0 / total)
     for a in range(prior.shape[0]):
-        if prior[a] > 0.0:
-            log_prior[a] -= shift
-            prior[a] /= total
+        prior[a] *= factor
+    return top + math.log(total)
 
 
 @njit(error_model="numpy")
-def expand(tree, b, node, logits, value, actions_of):
+def expand(tree, b, node, logits, row, value):
     """Give a new node the network's policy and value."""
-    store_policy(tree, b, node, logits, actions_of, 1.0)
-    normalise(tree, b, node)
+    exponentiate(logits[row], tree.prior[b, node])
     tree.net_value[b, node] = value
 
 
 @njit(error_model="numpy")
-def answer(tree, lanes, b, which, knobs, action_symmetries, logits, wdl):
-    """Expand the asked node, ``which`` of the lane's, with the network's answer (logits [A], wdl [3]); back it up."""
+def answer(tree, lanes, b, which, knobs, work, logits, wdl, row):
+    """Expand the asked node, ``which`` of the lane's, with an answer (row of logits [n, A], wdl [n, 3]); back it up."""
     node = lanes.leaf[b, which]
-    value = wdl[0] - wdl[2]
+    value, draw = wdl[row, 0] - wdl[row, 2], wdl[row, 1]
     if lanes.phase[b] == ROOT_ASKED:
-        rounds = action_symmetries.shape[0] if knobs.root_symmetries == 1 else 1
-        store_policy(tree, b, node, logits, action_symmetries[lanes.symmetry[b]], 1.0 / rounds)
+        rounds = work.action_symmetries.shape[0] if knobs.root_symmetries == 1 else 1
+        store_policy(tree, lanes, b, logits, row, lanes.symmetry[b], 1.0 / rounds, work)
         tree.net_value[b, node] += value / rounds
         tree.value_sum[b, node] += value / rounds
-        tree.draw_sum[b, node] += wdl[1] / rounds
+        tree.draw_sum[b, node] += draw / rounds
         lanes.symmetry[b] += 1
         if lanes.symmetry[b] < rounds:
             lanes.phase[b] = ROOT
             return
-        normalise(tree, b, node)
+        log_prior = lanes.log_prior[b]
+        shift = np.float32(exponentiate(log_prior, tree.prior[b, node]))
+        for a in range(log_prior.shape[0]):
+            log_prior[a] -= shift
         tree.visits[b, node] += 1
     else:
-        expand(tree, b, node, logits, value, action_symmetries[0])
+        expand(tree, b, node, logits, row, value)
         reserved = lanes.leaf.shape[1] > 1
         expected = lanes.expected[b, which] if reserved else np.float32(0.0)
-        back_up(tree, b, node, value, wdl[1], knobs, 1 - int(reserved), expected)
+        back_up(tree, b, node, value, draw, knobs, 1 - int(reserved), expected)
         if which + 1 < lanes.pending[b]:
             return
     # Said here rather than in the next ask, so that the lane can start its next search before it.
@@ -381,7 +380,7 @@ def answer(tree, lanes, b, which, knobs, action_symmetries, logits, wdl):
 
 
 @njit(error_model="numpy")
-def ask(tree, lanes, b, knobs, rules, point_symmetries, action_symmetries, mask, scratch, q, policy, scratch_planes):
+def ask(tree, lanes, b, knobs, rules, work):
     """Advance the lane to its next evaluations, whose planes are written, or to the end of its search.
 
     Returns for how many answers it waits, 0 at the end; one that waits already keeps its planes. What the network has
@@ -390,27 +389,27 @@ def ask(tree, lanes, b, knobs, rules, point_symmetries, action_symmetries, mask,
     leaves = lanes.leaf.shape[1]
     while lanes.phase[b] == ROOT:
         out = lanes.planes[b * leaves]
-        write_planes(tree, b, 0, lanes.symmetry[b], point_symmetries, rules.planes, scratch_planes, out)
+        write_planes(tree, b, 0, lanes.symmetry[b], rules, work, out)
         lanes.leaf[b, 0] = 0
         lanes.pending[b] = 1
         lanes.phase[b] = ROOT_ASKED
-        place = recall(lanes, b * leaves)
+        place = recall(lanes, work, b * leaves)
         if place >= 0:
-            answer(tree, lanes, b, 0, knobs, action_symmetries, lanes.cache_logits[place], lanes.cache_wdl[place])
+            answer(tree, lanes, b, 0, knobs, work, lanes.cache_logits, lanes.cache_wdl, place)
     if lanes.phase[b] == SEARCHING:
         count = 0
         while count < leaves:
-            leaf = select_leaf(tree, lanes, b, knobs, rules.play, rules.legal, mask, scratch, q, policy)
+            leaf = select_leaf(tree, lanes, b, knobs, rules, work)
             if leaf < 0:
                 break
             out = lanes.planes[b * leaves + count]
-            write_planes(tree, b, leaf, 0, point_symmetries, rules.planes, scratch_planes, out)
-            place = recall(lanes, b * leaves + count)
+            write_planes(tree, b, leaf, 0, rules, work, out)
+            place = recall(lanes, work, b * leaves + count)
             if place >= 0:
-                wdl = lanes.cache_wdl[place]
-                value = wdl[0] - wdl[2]
-                expand(tree, b, leaf, lanes.cache_logits[place], value, action_symmetries[0])
-                back_up(tree, b, leaf, value, wdl[1], knobs, 1, np.float32(0.0))
+                wdl = lanes.cache_wdl
+                value = wdl[place, 0] - wdl[place, 2]
+                expand(tree, b, leaf, lanes.cache_logits, place, value)
+                back_up(tree, b, leaf, value, wdl[place, 1], knobs, 1, np.float32(0.0))
                 continue
             lanes.leaf[b, count] = leaf
             if leaves > 1:
@@ -425,32 +424,41 @@ def ask(tree, lanes, b, knobs, rules, point_symmetries, action_symmetries, mask,
 
 
 @njit(error_model="numpy")
-def plant(tree, lanes, b, knobs, state, play, legal, mask, scratch):
+def note_root(tree, lanes, b):
+    """Set the lane's log prior to that of the node that has become its root."""
+    prior, log_prior = tree.prior[b, 0], lanes.log_prior[b]
+    for a in range(prior.shape[0]):
+        log_prior[a] = math.log(prior[a]) if prior[a] > 0.0 else np.float32(-np.inf)
+
+
+@njit(error_model="numpy")
+def plant(tree, lanes, b, knobs, rules, work, state):
     """A new tree of one node, the position ``state`` [S].
 
     With lookahead, moves that win at once are created, which proves the root and ends the search before any
     evaluation. A root whose moves are all refuted at once is still searched, for the network's choice among them.
     """
     clear_node(tree, b, 0, -1, -1)
-    tree.state[b, 0, :] = state
+    copy(state, tree.state[b, 0])
     lanes.size[b] = 1
     lanes.done[b] = 0
     lanes.symmetry[b] = 0
     lanes.pending[b] = 0
     lanes.base[b, :] = 0
     lanes.phase[b] = ROOT
-    mark_legal(tree, b, 0, legal, mask)
+    mark_legal(tree, b, 0, rules, work)
+    note_root(tree, lanes, b)
     if knobs.lookahead == 0:
         return
-    action = winning_move(tree.state[b, 0], tree.prior[b, 0], 0, play, scratch[0])
+    action = winning_move(tree.state[b, 0], tree.prior[b, 0], 0, rules, work.after)
     while action >= 0:
-        child = create_child(tree, lanes, b, 0, action, play, legal, mask)
+        child = create_child(tree, lanes, b, 0, action, rules, work)
         prove(tree, b, 0, PROVEN_WIN)
         back_up(tree, b, child, np.float32(0.0), np.float32(0.0), knobs, 1, np.float32(0.0))
         lanes.phase[b] = DONE
-        action = winning_move(tree.state[b, 0], tree.prior[b, 0], action + 1, play, scratch[0])
+        action = winning_move(tree.state[b, 0], tree.prior[b, 0], action + 1, rules, work.after)
     if lanes.phase[b] == ROOT:
-        note_refuted_moves(tree, b, 0, knobs, play, legal, mask, scratch)
+        note_refuted_moves(tree, b, 0, knobs, rules, work)
 
 
 @njit(error_model="numpy")
@@ -467,11 +475,12 @@ def keep_tree(tree, lanes, b):
 
 
 @njit(error_model="numpy")
-def keep_subtree(tree, lanes, b, action, moved):
+def keep_subtree(tree, lanes, b, action, work):
     """Make the root's child by ``action`` the root, with its subtree; False where there is none worth keeping.
 
-    Children have larger indices than their parents, so the subtree is moved down in place. ``moved`` [N] is scratch.
+    Children have larger indices than their parents, so the subtree is moved down in place.
     """
+    moved = work.moved
     root = tree.child[b, 0, action]
     # Half the room is for the new search; a subtree that fills more is not worth its memory.
     if root < 0 or tree.proven[b, root] != UNPROVEN or tree.visits[b, root] == 0:
@@ -498,30 +507,29 @@ def keep_subtree(tree, lanes, b, action, moved):
         for a in range(tree.child.shape[2]):
             child = tree.child[b, node, a]
             tree.child[b, target, a] = moved[child] if child >= 0 else -1
-        tree.prior[b, target, :] = tree.prior[b, node, :]
-        tree.edge_visits[b, target, :] = tree.edge_visits[b, node, :]
-        tree.edge_value[b, target, :] = tree.edge_value[b, node, :]
-        tree.edge_proven[b, target, :] = tree.edge_proven[b, node, :]
-        tree.state[b, target, :] = tree.state[b, node, :]
-        tree.log_prior[b, target, :] = tree.log_prior[b, node, :]
+        copy(tree.prior[b, node], tree.prior[b, target])
+        copy(tree.edge_visits[b, node], tree.edge_visits[b, target])
+        copy(tree.edge_value[b, node], tree.edge_value[b, target])
+        copy(tree.edge_proven[b, node], tree.edge_proven[b, target])
+        copy(tree.state[b, node], tree.state[b, target])
         tree.visits[b, target] = tree.visits[b, node]
         tree.value_sum[b, target] = tree.value_sum[b, node]
         tree.draw_sum[b, target] = tree.draw_sum[b, node]
         tree.net_value[b, target] = tree.net_value[b, node]
         tree.proven[b, target] = tree.proven[b, node]
     lanes.size[b] = size
+    note_root(tree, lanes, b)
     return keep_tree(tree, lanes, b)
 
 
 @njit(error_model="numpy")
-def begin(tree, lanes, b, knobs, rules, state, kept, budget, explore, stream, mask, scratch, counts):
+def begin(tree, lanes, b, knobs, rules, work, state, kept, budget, explore, stream):
     """Begin a search of ``budget`` simulations from ``state``; with ``kept`` the root stands already (keep_subtree).
 
     ``explore`` draws the root noise of self-play: Gumbel, or Dirichlet over the legal moves for PUCT.
-    ``counts`` [A] int is scratch.
     """
     if not kept:
-        plant(tree, lanes, b, knobs, state, rules.play, rules.legal, mask, scratch)
+        plant(tree, lanes, b, knobs, rules, work, state)
     lanes.budget[b] = budget
     lanes.explore[b] = explore
     prior, noise = tree.prior[b, 0], lanes.noise[b]
@@ -530,8 +538,8 @@ def begin(tree, lanes, b, knobs, rules, state, kept, budget, explore, stream, ma
         considered += prior[a] > 0.0
     if knobs.kind == GUMBEL:
         for a in range(actions):
-            noise[a] = draw_gumbel(stream) if explore else 0.0
-        visit_schedule(min(considered, knobs.max_considered), counts, lanes.schedule[b, :budget])
+            noise[a] = draw_gumbel(stream) if explore and prior[a] > 0.0 else 0.0
+        visit_schedule(min(considered, knobs.max_considered), work.counts, lanes.schedule[b, :budget])
     elif explore:
         total = 0.0
         for a in range(actions):
@@ -543,12 +551,11 @@ def begin(tree, lanes, b, knobs, rules, state, kept, budget, explore, stream, ma
 
 
 @njit(error_model="numpy")
-def worth(tree, b, knobs, policy, q):
-    """Value and draw probability of the root under ``policy`` [A]; a move never visited counts as v_mix says."""
+def worth(tree, b, knobs, work):
+    """Value and draw probability of the root under ``work.policy``; a move never visited counts as v_mix says."""
+    policy, q = work.policy, work.q
     edge_visits, edge_proven, children = tree.edge_visits[b, 0], tree.edge_proven[b, 0], tree.child[b, 0]
-    scale = completed_values(
-        0, tree.edge_visits[b], tree.edge_value[b], tree.edge_proven[b], tree.prior[b], tree.net_value[b], knobs, q
-    )
+    scale = completed_values(tree, b, 0, knobs, work)
     value, draw = 0.0, 0.0
     for a in range(policy.shape[0]):
         if policy[a] == 0.0:
@@ -564,23 +571,24 @@ def worth(tree, b, knobs, policy, q):
 
 
 @njit(error_model="numpy")
-def decide(tree, lanes, b, knobs, policy, q, wdl):
-    """The action to play (returned), the improved policy [A] and the searched value of the root (``wdl`` [3]).
+def decide(tree, lanes, b, knobs, work):
+    """The action to play (returned), the improved policy and the searched value of the root (in work.policy and wdl).
 
     Of PUCT the value is the mean over all simulations, whose visits follow the policy. Sequential halving begins by
     visiting good and bad moves alike, so Gumbel's value is what the improved policy is worth (cf. Willemsen et al.
     2020, "Value targets in off-policy AlphaZero", who find greedy backups the better targets).
     """
-    action = root_decision(tree, lanes, b, knobs, policy, q)
+    action = root_decision(tree, lanes, b, knobs, work)
     if tree.proven[b, 0] != UNPROVEN:
         value = exact_value(tree.proven[b, 0])
         draw = np.float32(tree.proven[b, 0] == PROVEN_DRAW)
     elif knobs.kind == GUMBEL and lanes.done[b] > 0:
-        value, draw = worth(tree, b, knobs, policy, q)
+        value, draw = worth(tree, b, knobs, work)
     else:
         value = tree.value_sum[b, 0] / tree.visits[b, 0]
         draw = tree.draw_sum[b, 0] / tree.visits[b, 0]
     win, loss = max(0.0, 0.5 * (1.0 - draw + value)), max(0.0, 0.5 * (1.0 - draw - value))
     total = win + draw + loss
+    wdl = work.wdl
     wdl[0], wdl[1], wdl[2] = win / total, draw / total, loss / total
     return action

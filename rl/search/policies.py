@@ -1,9 +1,7 @@
 """How search chooses actions: Gumbel AlphaZero (Danihelka et al. 2022) and PUCT (Silver et al. 2018).
 
-All functions look at one node of one lane. Action values q are from the side to move at that node.
-Scores are computed into caller-provided scratch vectors, so that nothing is allocated inside a simulation.
-The hot ones take one lane's arrays ([N, A] and [N]) rather than the tree: reading an array out of a tuple costs
-two atomic operations, which inside the loops over actions was most of the search's time.
+All functions look at one node of one lane, ``b``. Action values q are from the side to move at that node.
+Scores are computed in the workspace, so that nothing is allocated inside a simulation.
 """
 
 from __future__ import annotations
@@ -50,29 +48,56 @@ def settled(proven, knobs):
 
 
 @njit(error_model="numpy")
-def completed_values(node, edge_visits, edge_value, edge_proven, prior, net_value, knobs, q):
-    """Fill q[a] with σ(completed q), visited actions by value, others by the mixed value v_mix; returns the scale of σ.
+def completion(tree, b, node, knobs, work):
+    """What completes the Q-values of a node: (number of visited actions, value of all others, scale of σ).
 
-    Danihelka et al. 2022, equations 8, 10 and 33 (v_mix in appendix D). Values are mapped to [0, 1] before σ.
+    Fills ``work.visited`` with the visited actions, in their order, and ``work.q`` with the values of these. The others
+    share the mixed value v_mix (Danihelka et al. 2022, equation 33 in appendix D); σ is their equation 8, of values
+    mapped to [0, 1]: σ(q) = scale · (q + 1).
     """
+    edge_visits, edge_value, edge_proven = (
+        tree.edge_visits[b, node],
+        tree.edge_value[b, node],
+        tree.edge_proven[b, node],
+    )
+    prior, q, visited = tree.prior[b, node], work.q, work.visited
+    count = 0
+    for a in range(q.shape[0]):
+        if edge_visits[a] > 0:
+            visited[count] = a
+            count += 1
     visits_sum = 0
     visits_max = 0
     prior_sum = 0.0
     weighted = 0.0
-    for a in range(q.shape[0]):
-        visits = edge_visits[node, a]
-        if visits > 0:
-            visits_sum += visits
-            visits_max = max(visits_max, visits)
-            q[a] = edge_mean(visits, edge_value[node, a], edge_proven[node, a])
-            prior_sum += prior[node, a]
-            weighted += prior[node, a] * q[a]
-    mixed = np.float64(net_value[node])
+    for i in range(count):
+        a = visited[i]
+        visits = edge_visits[a]
+        visits_sum += visits
+        visits_max = max(visits_max, visits)
+        q[i] = edge_mean(visits, edge_value[a], edge_proven[a])
+        prior_sum += prior[a]
+        weighted += prior[a] * q[i]
+    mixed = np.float64(tree.net_value[b, node])
     if prior_sum > 0.0:
         mixed = (mixed + visits_sum * weighted / prior_sum) / (1 + visits_sum)
-    scale = 0.5 * (knobs.c_visit + visits_max) * knobs.c_scale
-    for a in range(q.shape[0]):
-        q[a] = scale * ((q[a] if edge_visits[node, a] > 0 else mixed) + 1.0)
+    return count, mixed, 0.5 * (knobs.c_visit + visits_max) * knobs.c_scale
+
+
+@njit(error_model="numpy")
+def completed_values(tree, b, node, knobs, work):
+    """Fill work.q [A] with σ(completed q) (Danihelka et al. 2022, equation 10); returns the scale of σ."""
+    count, mixed, scale = completion(tree, b, node, knobs, work)
+    q, visited = work.q, work.visited
+    unseen = scale * (mixed + 1.0)
+    a = q.shape[0]
+    for i in range(count - 1, -1, -1):  # spread in place: visited[i] ≥ i
+        for other in range(visited[i] + 1, a):
+            q[other] = unseen
+        a = visited[i]
+        q[a] = scale * (q[i] + 1.0)
+    for other in range(a):
+        q[other] = unseen
     return scale
 
 
@@ -92,71 +117,104 @@ def softmax(scores, out):
 
 
 @njit(error_model="numpy")
-def gumbel_root(edge_visits, edge_value, edge_proven, prior, log_prior, net_value, noise, base, due, knobs, q):
-    """Sequential halving: among the actions whose visit count is ``due``, the best by noise + log prior + σ(q).
+def gumbel_root(tree, lanes, b, knobs, work):
+    """Sequential halving: among the actions whose visit count is due, the best by noise + log prior + σ(q).
 
-    ``base`` [A] are visits inherited from tree reuse, which do not count; ``due`` is from ``visit_schedule``.
+    Visits inherited from tree reuse do not count; what is due is in ``visit_schedule``.
     """
-    completed_values(0, edge_visits, edge_value, edge_proven, prior, net_value, knobs, q)
-    best, best_score = -1, -np.inf
-    spare, spare_score = -1, -np.inf  # proofs can empty the halving's bracket; then any move that is not lost
-    for a in range(q.shape[0]):
-        if prior[0, a] == 0.0 or edge_proven[0, a] == PROVEN_LOSS:
-            continue
-        score = noise[a] + log_prior[0, a] + q[a]
-        if edge_visits[0, a] - base[a] == due and (best < 0 or score > best_score):
-            best, best_score = a, score
-        if spare < 0 or score > spare_score:
-            spare, spare_score = a, score
-    if best >= 0:
-        return best
-    return spare if spare >= 0 else most_likely(prior[0])
-
-
-@njit(error_model="numpy")
-def gumbel_interior(node, edge_visits, edge_value, edge_proven, prior, log_prior, net_value, visits, knobs, q, policy):
-    """Deterministic choice that makes visits follow the improved policy (Danihelka et al. 2022, equation 14)."""
-    completed_values(node, edge_visits, edge_value, edge_proven, prior, net_value, knobs, q)
-    for a in range(q.shape[0]):
-        closed = prior[node, a] == 0.0 or settled(edge_proven[node, a], knobs)
-        q[a] = -np.inf if closed else log_prior[node, a] + q[a]
-    softmax(q, policy)
-    share = 1.0 / visits[node]  # visits: the sum of the edges' visits, and 1 for the node's own evaluation
+    completed_values(tree, b, 0, knobs, work)
+    edge_visits, edge_proven, prior, q = tree.edge_visits[b, 0], tree.edge_proven[b, 0], tree.prior[b, 0], work.q
+    noise, log_prior, base, due = lanes.noise[b], lanes.log_prior[b], lanes.base[b], lanes.schedule[b, lanes.done[b]]
     best, best_score = -1, -np.inf
     for a in range(q.shape[0]):
-        if q[a] == -np.inf:
+        if edge_visits[a] - base[a] != due or prior[a] == 0.0 or edge_proven[a] == PROVEN_LOSS:
             continue
-        score = policy[a] - edge_visits[node, a] * share
+        score = noise[a] + log_prior[a] + q[a]
         if best < 0 or score > best_score:
             best, best_score = a, score
-    # Without the solver, a node whose actions all lose is not proven and may come here.
-    return best if best >= 0 else most_likely(prior[node])
+    if best >= 0:
+        return best
+    for a in range(q.shape[0]):  # proofs can empty the halving's bracket; then any move that is not lost
+        if prior[a] == 0.0 or edge_proven[a] == PROVEN_LOSS:
+            continue
+        score = noise[a] + log_prior[a] + q[a]
+        if best < 0 or score > best_score:
+            best, best_score = a, score
+    return best if best >= 0 else most_likely(prior)
 
 
 @njit(error_model="numpy")
-def puct(node, edge_visits, edge_value, edge_proven, prior, noise, visits, value_sum, noisy, knobs):
-    """PUCT with first-play urgency; with ``noisy`` the root mixes Dirichlet noise into its prior."""
+def gumbel_interior(tree, b, node, knobs, work):
+    """Deterministic choice that makes visits follow the improved policy (Danihelka et al. 2022, equation 14).
+
+    That is argmax π'(a) - N(a) / (1 + ΣN), π' = softmax(log prior + σ(q)). Actions not visited have one value in
+    common, so that π' of them is their prior times one factor, and the likeliest is the best of them: exponentials are
+    taken of the visited ones only.
+    """
+    count, mixed, scale = completion(tree, b, node, knobs, work)
+    edge_visits, edge_proven, prior = tree.edge_visits[b, node], tree.edge_proven[b, node], tree.prior[b, node]
+    q, visited = work.q, work.visited
+    top = mixed
+    for i in range(count):
+        if not settled(edge_proven[visited[i]], knobs):
+            top = max(top, q[i])
+    best, most = -1, np.float32(0.0)
+    total = 0.0
+    for a in range(q.shape[0]):
+        if edge_visits[a] == 0 and not settled(edge_proven[a], knobs):
+            total += prior[a]  # 0 where illegal
+            if prior[a] > most:
+                best, most = a, prior[a]
+    common = math.exp(scale * (mixed - top))
+    total *= common
+    for i in range(count):
+        a = visited[i]
+        q[i] = 0.0 if settled(edge_proven[a], knobs) else prior[a] * math.exp(scale * (q[i] - top))
+        total += q[i]
+    share = 1.0 / tree.visits[b, node]  # the sum of the edges' visits, and 1 for the node's own evaluation
+    best_score = common * most / total
+    for i in range(count):
+        a = visited[i]
+        if settled(edge_proven[a], knobs):
+            continue
+        score = q[i] / total - edge_visits[a] * share
+        if best < 0 or score > best_score or (score == best_score and a < best):
+            best, best_score = a, score
+    # Without the solver, a node whose actions all lose is not proven and may come here.
+    return best if best >= 0 else most_likely(prior)
+
+
+@njit(error_model="numpy")
+def puct(tree, lanes, b, node, knobs):
+    """PUCT with first-play urgency; in self-play the root mixes Dirichlet noise into its prior."""
+    edge_visits, edge_value, edge_proven = (
+        tree.edge_visits[b, node],
+        tree.edge_value[b, node],
+        tree.edge_proven[b, node],
+    )
+    prior, noise, visits = tree.prior[b, node], lanes.noise[b], tree.visits[b, node]
+    noisy = node == 0 and lanes.explore[b] == 1
     seen = 0.0
     for a in range(noise.shape[0]):
-        if edge_visits[node, a] > 0:
-            seen += prior[node, a]
-    mean = value_sum[node] / max(1, visits[node])
+        if edge_visits[a] > 0:
+            seen += prior[a]
+    mean = tree.value_sum[b, node] / max(1, visits)
     unseen = mean - knobs.fpu_reduction * math.sqrt(seen)
-    factor = knobs.c_puct * math.sqrt(max(1, visits[node] - 1))
+    factor = knobs.c_puct * math.sqrt(max(1, visits - 1))
     best, best_score = -1, -np.inf
     for a in range(noise.shape[0]):
-        proven = edge_proven[node, a]
-        if prior[node, a] == 0.0 or proven == PROVEN_LOSS or (node > 0 and settled(proven, knobs)):
+        proven = edge_proven[a]
+        if prior[a] == 0.0 or proven == PROVEN_LOSS or (node > 0 and settled(proven, knobs)):
             continue
-        share = np.float64(prior[node, a])
-        if noisy and node == 0:
+        share = np.float64(prior[a])
+        if noisy:
             share += knobs.dirichlet_fraction * (noise[a] - share)
-        count = edge_visits[node, a]
-        value = np.float64(edge_mean(count, edge_value[node, a], proven)) if count > 0 else unseen
+        count = edge_visits[a]
+        value = np.float64(edge_mean(count, edge_value[a], proven)) if count > 0 else unseen
         score = value + factor * share / (1 + count)
         if best < 0 or score > best_score:
             best, best_score = a, score
-    return best if best >= 0 else most_likely(prior[node])
+    return best if best >= 0 else most_likely(prior)
 
 
 @njit(error_model="numpy")
@@ -170,8 +228,8 @@ def most_likely(prior):
 
 
 @njit(error_model="numpy")
-def root_decision(tree, lanes, b, knobs, policy, q):
-    """The action to play (returned) and the improved policy (written to ``policy``) of a searched root.
+def root_decision(tree, lanes, b, knobs, work):
+    """The action to play (returned) and the improved policy (in ``work.policy``) of a searched root.
 
     Ordering rules:
     * a proven win is played, and the policy is spread over proven wins only, as the prior has them;
@@ -182,12 +240,11 @@ def root_decision(tree, lanes, b, knobs, policy, q):
       the most visited action, and its policy is the share of visits.
     """
     edge_visits, edge_proven = tree.edge_visits[b, 0], tree.edge_proven[b, 0]
-    log_prior, prior, noise, base = tree.log_prior[b, 0], tree.prior[b, 0], lanes.noise[b], lanes.base[b]
+    log_prior, prior, noise, base = lanes.log_prior[b], tree.prior[b, 0], lanes.noise[b], lanes.base[b]
     proven = tree.proven[b, 0]
     only = proven if proven in (PROVEN_WIN, PROVEN_DRAW) else UNPROVEN
-    completed_values(
-        0, tree.edge_visits[b], tree.edge_value[b], tree.edge_proven[b], tree.prior[b], tree.net_value[b], knobs, q
-    )
+    completed_values(tree, b, 0, knobs, work)
+    policy, q = work.policy, work.q
     lost = True
     for a in range(prior.shape[0]):
         if prior[a] > 0.0 and edge_proven[a] != PROVEN_LOSS:

@@ -12,7 +12,19 @@ from rl.records import UNPROVEN, Evaluation, SearchResult, Tensors
 from rl.search import kernels
 from rl.search.handles import handle_of, handle_of_rules
 from rl.search.lane import STAY
-from rl.search.tree import DONE, GUMBEL, IDLE, PUCT, SEARCHING, Knobs, KnobsType, LanesType, TreeType, allocate
+from rl.search.tree import (
+    DONE,
+    GUMBEL,
+    IDLE,
+    PUCT,
+    SEARCHING,
+    Knobs,
+    KnobsType,
+    LanesType,
+    TreeType,
+    WorkspaceType,
+    allocate,
+)
 
 Evaluate = Callable[[np.ndarray], Evaluation]  # planes [n, C, H, W] float32 -> Evaluation of n rows
 
@@ -44,7 +56,7 @@ class Search:
         self.max_simulations = max_simulations or config.simulations
         self.stream = np.random.SeedSequence(seed).generate_state(1, np.uint64)  # of the root noise
         nodes = (2 if config.reuse_tree else 1) * (self.max_simulations + 1) + game.num_actions + 1
-        self.tree, self.lane = allocate(game, lanes, nodes, self.max_simulations, leaves, config.cache)
+        self.tree, self.lane, self.workspace = allocate(game, lanes, nodes, self.max_simulations, leaves, config.cache)
         self.knobs = Knobs(
             kind=GUMBEL if config.kind == "gumbel" else PUCT,
             solver=int(config.solver),
@@ -64,10 +76,8 @@ class Search:
             handle_of(self.tree, TreeType),
             handle_of(self.lane, LanesType),
             handle_of(self.knobs, KnobsType),
+            handle_of(self.workspace, WorkspaceType),
         )
-        assert game.point_symmetries is not None and game.action_symmetries is not None
-        self.points = np.ascontiguousarray(game.point_symmetries, np.int64)
-        self.actions = np.ascontiguousarray(game.action_symmetries, np.int64)
         self.asked = np.zeros(lanes * leaves, np.int32)  # the first entries: rows of planes that wait for an answer
 
     def start(
@@ -110,7 +120,7 @@ class Search:
 
     def select(self) -> np.ndarray:
         """Planes [n, C, H, W] of the positions to evaluate next; they hold until the next call."""
-        return self.waiting(kernels.select(*self.handles, self.points, self.actions, self.asked))
+        return self.waiting(kernels.select(*self.handles, self.asked))
 
     def waiting(self, count: int) -> np.ndarray:
         """Planes of the ``count`` rows that stand in ``asked``."""
@@ -120,7 +130,7 @@ class Search:
         """Take the network's answers for the rows of the last ``select``."""
         logits = np.ascontiguousarray(evaluation.logits, np.float32)
         wdl = np.ascontiguousarray(evaluation.wdl, np.float32)
-        answered = kernels.update(*self.handles[1:], self.actions, logits, wdl)
+        answered = kernels.update(*self.handles[1:], logits, wdl)
         assert answered, "one answer for each selected row"
 
     def answered_by(self, version: int) -> None:

@@ -6,13 +6,15 @@ Node 0 is the root. A node is created when an edge is first followed; its childr
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import float32, float64, int8, int32, int64, uint64
+from numba import float32, float64, int8, int32, int64, uint8, uint64
 from numba.core import types
 
 from envs.game import Game
+from rl.search.cache import draw_keys
 from rl.search.handles import viewer
 
 # What a lane does next: nothing, ask for the root's evaluation, simulate, wait for an answer, be collected.
@@ -33,8 +35,7 @@ class Tree(NamedTuple):
     net_value: np.ndarray  # [B, N] float32, the network's own value
     proven: np.ndarray  # [B, N] int8, UNPROVEN ... PROVEN_WIN (rl.records)
     child: np.ndarray  # [B, N, A] int32, -1 where not created
-    log_prior: np.ndarray  # [B, N, A] float32, log of the network's policy; -inf where illegal
-    prior: np.ndarray  # [B, N, A] float32, exp(log_prior)
+    prior: np.ndarray  # [B, N, A] float32, the network's policy; 0 where illegal
     edge_visits: np.ndarray  # [B, N, A] int32, simulations through the edge
     edge_value: np.ndarray  # [B, N, A] float32, sum of values through the edge, for the side to move at the parent
     edge_proven: np.ndarray  # [B, N, A] int8, what is proven of the move, for the side to move at the parent
@@ -49,6 +50,7 @@ class Lanes(NamedTuple):
     symmetry: np.ndarray  # [B] int32, root evaluations already averaged (root_symmetries)
     done: np.ndarray  # [B] int32, simulations done
     budget: np.ndarray  # [B] int32, simulations to do
+    log_prior: np.ndarray  # [B, A] float32, log of the root's prior; -inf where illegal
     base: np.ndarray  # [B, A] int32, visits of the root's children inherited from tree reuse
     noise: np.ndarray  # [B, A] float32, root exploration: Gumbel draws, or Dirichlet probabilities (PUCT)
     explore: np.ndarray  # [B] int8, 1 where the PUCT root mixes the noise in
@@ -61,6 +63,24 @@ class Lanes(NamedTuple):
     cache_key: np.ndarray  # [M] uint64, 0 where a place is empty
     cache_logits: np.ndarray  # [M, A] float32
     cache_wdl: np.ndarray  # [M, 3] float32
+
+
+class Workspace(NamedTuple):
+    """What a call works with beside the trees: the board's symmetries, and memory for what it need not keep."""
+
+    point_symmetries: np.ndarray  # [K, H·W] int64, of envs.game.Game
+    action_symmetries: np.ndarray  # [K, A] int64
+    keys: np.ndarray  # [C·H·W] uint64, see cache.fingerprint
+    mask: np.ndarray  # [A] uint8
+    counts: np.ndarray  # [A] int32
+    visited: np.ndarray  # [A] int32
+    q: np.ndarray  # [A] float64
+    policy: np.ndarray  # [A] float64
+    wdl: np.ndarray  # [3] float32
+    moved: np.ndarray  # [N] int32
+    after: np.ndarray  # [S] int64
+    reply: np.ndarray  # [S] int64
+    planes: np.ndarray  # [C, H, W] float32
 
 
 class Knobs(NamedTuple):
@@ -92,7 +112,6 @@ TreeType = types.NamedTuple(
         int8[:, ::1],
         int32[:, :, ::1],
         float32[:, :, ::1],
-        float32[:, :, ::1],
         int32[:, :, ::1],
         float32[:, :, ::1],
         int8[:, :, ::1],
@@ -109,6 +128,7 @@ LanesType = types.NamedTuple(
         int32[::1],
         int32[::1],
         int32[::1],
+        float32[:, ::1],
         int32[:, ::1],
         float32[:, ::1],
         int8[::1],
@@ -123,15 +143,36 @@ LanesType = types.NamedTuple(
     ),
     Lanes,
 )
+WorkspaceType = types.NamedTuple(
+    (
+        int64[:, ::1],
+        int64[:, ::1],
+        uint64[::1],
+        uint8[::1],
+        int32[::1],
+        int32[::1],
+        float64[::1],
+        float64[::1],
+        float32[::1],
+        int32[::1],
+        int64[::1],
+        int64[::1],
+        float32[:, :, ::1],
+    ),
+    Workspace,
+)
 KnobsType = types.NamedTuple((int64,) * 6 + (float64,) * 6, Knobs)
 
 
 view_tree = viewer(TreeType)
 view_lanes = viewer(LanesType)
 view_knobs = viewer(KnobsType)
+view_workspace = viewer(WorkspaceType)
 
 
-def allocate(game: Game, lanes: int, nodes: int, simulations: int, leaves: int, cache: int) -> tuple[Tree, Lanes]:
+def allocate(
+    game: Game, lanes: int, nodes: int, simulations: int, leaves: int, cache: int
+) -> tuple[Tree, Lanes, Workspace]:
     """Empty trees for ``lanes`` games with room for ``nodes`` nodes and ``simulations`` simulations each.
 
     At most ``cache`` answers of the network are remembered.
@@ -149,13 +190,12 @@ def allocate(game: Game, lanes: int, nodes: int, simulations: int, leaves: int, 
         net_value=np.zeros(node, np.float32),
         proven=np.zeros(node, np.int8),
         child=np.full(edge, -1, np.int32),
-        log_prior=np.full(edge, -np.inf, np.float32),
         prior=np.zeros(edge, np.float32),
         edge_visits=np.zeros(edge, np.int32),
         edge_value=np.zeros(edge, np.float32),
         edge_proven=np.zeros(edge, np.int8),
     )
-    return tree, Lanes(
+    lane = Lanes(
         phase=np.full(lanes, IDLE, np.int8),
         size=np.zeros(lanes, np.int32),
         leaf=np.zeros((lanes, leaves), np.int32),
@@ -164,6 +204,7 @@ def allocate(game: Game, lanes: int, nodes: int, simulations: int, leaves: int, 
         symmetry=np.zeros(lanes, np.int32),
         done=np.zeros(lanes, np.int32),
         budget=np.zeros(lanes, np.int32),
+        log_prior=np.full((lanes, actions), -np.inf, np.float32),
         base=np.zeros((lanes, actions), np.int32),
         noise=np.zeros((lanes, actions), np.float32),
         explore=np.zeros(lanes, np.int8),
@@ -175,4 +216,24 @@ def allocate(game: Game, lanes: int, nodes: int, simulations: int, leaves: int, 
         cache_key=np.zeros(places, np.uint64),
         cache_logits=np.zeros((places, actions), np.float32),
         cache_wdl=np.zeros((places, 3), np.float32),
+    )
+    assert game.point_symmetries is not None and game.action_symmetries is not None
+    return (
+        tree,
+        lane,
+        Workspace(
+            point_symmetries=np.ascontiguousarray(game.point_symmetries, np.int64),
+            action_symmetries=np.ascontiguousarray(game.action_symmetries, np.int64),
+            keys=draw_keys(math.prod(game.plane_shape)),
+            mask=np.zeros(actions, np.uint8),
+            counts=np.zeros(actions, np.int32),
+            visited=np.zeros(actions, np.int32),
+            q=np.zeros(actions),
+            policy=np.zeros(actions),
+            wdl=np.zeros(3, np.float32),
+            moved=np.zeros(nodes, np.int32),
+            after=np.zeros(words, np.int64),
+            reply=np.zeros(words, np.int64),
+            planes=np.zeros(game.plane_shape, np.float32),
+        ),
     )

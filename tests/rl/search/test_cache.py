@@ -14,7 +14,7 @@ from rl.actors import SelfPlay
 from rl.config import SearchConfig
 from rl.records import Evaluation, SearchResult
 from rl.search import Search
-from rl.search.cache import FIELDS, fingerprint
+from rl.search.cache import FIELDS, draw_keys, fingerprint
 from tests.rl.search.fake_networks import Counted, hashed, random_positions
 from tests.rl.small import small_config
 
@@ -131,17 +131,17 @@ def test_a_state_saved_before_answers_were_kept_is_restored() -> None:
 
 def test_every_plane_and_the_era_count() -> None:
     @njit
-    def of(planes: np.ndarray, era: int) -> int:
-        return fingerprint(planes, era)
+    def of(planes: np.ndarray, era: int, keys: np.ndarray) -> int:
+        return fingerprint(planes, era, keys)
 
-    rng = np.random.default_rng(0)
+    rng, keys = np.random.default_rng(0), draw_keys(3 * 6 * 7)
     planes = rng.integers(0, 2, (3, 6, 7)).astype(np.float32)
-    seen = {int(of(planes, era)) for era in range(1000)}
+    seen = {int(of(planes, era, keys)) for era in range(1000)}
     for place in np.ndindex(planes.shape):
         for value in (0.25, 1 - planes[place]):
             other = planes.copy()
             other[place] = value
-            seen.add(int(of(other, 0)))
+            seen.add(int(of(other, 0, keys)))
     assert len(seen) == 1000 + 2 * planes.size
     assert 0 not in seen
 
@@ -151,16 +151,17 @@ def test_positions_that_differ_in_a_few_stones_have_fingerprints_and_places_of_t
     """0.0 and 1.0 differ in seven bits of the upper half: in 64 bits that mix them well, no two of 2^18 meet."""
 
     @njit
-    def all_of(found: np.ndarray, bits: int, step: int) -> None:
+    def all_of(found: np.ndarray, keys: np.ndarray, bits: int, step: int) -> None:
         planes = np.zeros((2, 6, 7), np.float32)
         flat = planes.reshape(-1)
         for pattern in range(1 << bits):
             for j in range(bits):
                 flat[5 + j * step] = (pattern >> j) & 1
-            found[pattern] = fingerprint(planes, 3)
+            found[pattern] = fingerprint(planes, 3, keys)
 
+    keys = draw_keys(2 * 6 * 7)
     found = np.zeros(1 << 18, np.uint64)
-    all_of(found, 18, step)
+    all_of(found, keys, 18, step)
     assert len(np.unique(found)) == len(found)
     places = np.bincount(((found >> np.uint64(1)) & np.uint64(0xFFFF)).astype(np.int64), minlength=1 << 16)
     assert places.max() < 25, "four in a place on average"

@@ -19,7 +19,7 @@ from tests.rl.search.two_stones import two_stones
 FOUR = envs.make("connect_four")
 KINDS = pytest.mark.parametrize("kind", ["gumbel", "puct"])
 NODE_FIELDS = ("visits", "value_sum", "draw_sum", "net_value", "proven")
-EDGE_FIELDS = ("log_prior", "prior", "edge_visits", "edge_value", "edge_proven")
+EDGE_FIELDS = ("prior", "edge_visits", "edge_value", "edge_proven")
 
 
 def subtree(search: Search, lane: int, node: int) -> dict[str, Any]:
