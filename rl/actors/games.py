@@ -17,7 +17,7 @@ from rl.search.lane import ask, begin, decide, keep_subtree
 from rl.search.tree import DONE, IDLE, view_knobs, view_lanes, view_tree, view_workspace
 
 # As in rl/search/kernels.py: what numba compiles into this file from others.
-COMPILED_IN = "8141ec48f073b076"
+COMPILED_IN = "0c9a3a2c00688a79"
 
 
 DECIDED_MOVES = 4  # searches in a row, of both sides, that must agree before a game counts as decided

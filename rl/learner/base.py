@@ -147,12 +147,15 @@ class Learner(Generic[Net]):
         self._average()
         return named | {"learning_rate": rate}
 
+    def count(self, rows: Rows) -> torch.Tensor:
+        """How many of the rows count."""
+        return torch.tensor(len(next(iter(rows.values()))))
+
     def _weight(self, rows: Rows) -> torch.Tensor:
-        """How many of the rows that count (``valid``, where they say so) are here; 1 on average over the learners."""
+        """How many of the rows that count are here; 1 on average over the learners."""
         if collective.members() == 1:
             return torch.ones((), device=self.device)
-        count = rows["valid"].sum() if "valid" in rows else torch.tensor(len(next(iter(rows.values()))))
-        count = count.to(self.device, torch.float32)
+        count = self.count(rows).to(self.device, torch.float32)
         return count * collective.members() / collective.total(count).clamp(min=1)
 
     @torch.no_grad()
@@ -298,6 +301,8 @@ def make_optimizer(net: nn.Module, config: LearnerConfig) -> torch.optim.Optimiz
     decayed = [p for p in net.parameters() if p.ndim > 1]
     plain = [p for p in net.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    if not config.weight_decay:  # each group costs an update as much as a small network's arithmetic
+        groups = [{"params": [*decayed, *plain], "weight_decay": 0.0}]
     match config.optimizer:
         case "adamw":
             return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)

@@ -37,17 +37,16 @@ class GamePPOLearner(GameLearner):
             policy_logits, wdl_logits = net(rows["planes"])
         log_policy = masked_log_softmax(policy_logits, rows["legal"])
         log_wdl = wdl_logits.float().log_softmax(1)
-        every = torch.ones(len(log_policy), dtype=torch.bool, device=log_policy.device)
         returns = rows["wdl"][:, 0] - rows["wdl"][:, 2]
         measures = ppo_loss(
             log_policy.gather(1, rows["actions"][:, None]).squeeze(1),
             rows["log_probs"],
-            normalise_advantages(rows["advantages"], every),
+            normalise_advantages(rows["advantages"], None),
             rows["values"],  # the value loss is not this one's
             rows["values"],
             returns,
             -(log_policy.exp() * log_policy * rows["legal"]).sum(1),
-            every,
+            None,
             clip=self.ppo.clip,
             value_clip=None,
             value_weight=0.0,

@@ -14,12 +14,15 @@ from rl.distributions import entropy, kl, log_prob
 from rl.learner.adversary import MISSING, Attack, attackable, perturb, units_of
 from rl.learner.augmentation import random_shift
 from rl.learner.base import Learner, Rows
-from rl.losses import impala_loss, ppo_loss, vtrace
+from rl.losses import impala_loss, masked_mean, ppo_loss, vtrace
 from rl.nets.actor_critic import ActorCritic, build_actor_critic
 
 
 class RolloutLearner(Learner[ActorCritic]):
-    """An actor-critic network. Rows are time-major stretches [T, B]; observations are named "observation/<part>"."""
+    """An actor-critic network. Rows are time-major stretches [T, B]; observations are named "observation/<part>".
+
+    Steps that are not ``valid`` do not count; rows without that entry are all valid.
+    """
 
     def __init__(self, spec: WorldSpec, config: GymConfig, device: str = "auto"):
         """Raises rl.config.ConfigError when learner.augmentation, .adversary or .freeze does not fit."""
@@ -51,6 +54,9 @@ class RolloutLearner(Learner[ActorCritic]):
             grown = min(1.0, progress / self.adversary.ramp) if self.adversary.ramp else 1.0
             self.attack = replace(self.attack, epsilon=self.adversary.epsilon * grown)
 
+    def count(self, rows: Rows) -> torch.Tensor:
+        return rows["valid"].sum() if "valid" in rows else torch.tensor(rows["first"].numel())
+
     def loss(self, net: ActorCritic, rows: Rows, precision: str) -> Rows:
         observations = {n.removeprefix("observation/"): t for n, t in rows.items() if n.startswith("observation/")}
         for part in self.shifted:
@@ -63,8 +69,7 @@ class RolloutLearner(Learner[ActorCritic]):
             units = units_of(self.parts, observations)
             shown = perturb(net, self.parts, observations, state, rows["first"], self.attack, units)
             moved = kl(net.spec, parameters.float(), net(shown, state, rows["first"])[0].float())
-            valid = rows["valid"].float()
-            measures["adversary_kl"] = (moved[: len(valid)] * valid).sum() / valid.sum().clamp(min=1.0)
+            measures["adversary_kl"] = masked_mean(moved[: rows["actions"].shape[0]], rows.get("valid"))
             measures["loss"] = measures["loss"] + self.adversary.weight * measures["adversary_kl"]
         return measures
 
@@ -80,7 +85,7 @@ class RolloutLearner(Learner[ActorCritic]):
                 rows["values"],
                 rows["returns"],
                 entropy(net.spec, parameters),
-                rows["valid"],
+                rows.get("valid"),
                 clip=algorithm.clip,
                 value_clip=algorithm.value_clip,
                 **weights,

@@ -3,7 +3,7 @@
 from rl.losses.alphazero import alphazero_loss, masked_log_softmax
 from rl.losses.auxiliary import auxiliary_losses
 from rl.losses.gae import gae
-from rl.losses.measures import normalise_advantages
+from rl.losses.measures import masked_mean, normalise_advantages
 from rl.losses.ppo import ppo_loss
 from rl.losses.vtrace import impala_loss, vtrace
 
@@ -13,6 +13,7 @@ __all__ = [
     "gae",
     "impala_loss",
     "masked_log_softmax",
+    "masked_mean",
     "normalise_advantages",
     "ppo_loss",
     "vtrace",

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from rl.losses.measures import combined, explained_variance, masked_mean, ratio_measures
+from rl.losses.measures import combined, explained_variance, kept, masked_mean, ratio_measures
 
 
 def ppo_loss(
@@ -18,7 +18,7 @@ def ppo_loss(
     values_old: Tensor,
     returns: Tensor,
     entropy: Tensor,
-    mask: Tensor,
+    mask: Tensor | None,
     clip: float,
     value_clip: float | None,
     value_weight: float,
@@ -36,7 +36,7 @@ def ppo_loss(
         log_probs_new, entropy, values_new: of the network in training, nats; these three get gradients.
         log_probs_old, values_old: of the network that acted.
         advantages, returns: from ``gae``; the former perhaps from ``normalise_advantages``.
-        mask: bool, False at invalid steps, which have no influence and get no gradient.
+        mask: bool, False at invalid steps, which have no influence and get no gradient; None when all are valid.
 
     Returns:
         loss, policy_loss, value_loss (½ squared error), policy_entropy (nats), policy_kl (old ‖ new, estimated, nats),
@@ -44,18 +44,17 @@ def ppo_loss(
         returns, by the old values).
     """
     shapes = {x.shape for x in (log_probs_new, log_probs_old, advantages, values_new, values_old, returns, entropy)}
-    assert shapes == {mask.shape}, shapes
-    log_ratio = torch.where(mask, log_probs_new - log_probs_old, 0.0)
+    assert shapes == {advantages.shape if mask is None else mask.shape}, shapes
+    log_ratio = kept(log_probs_new - log_probs_old, mask)
     # Clipped before exp and not behind it, which is the same, but never multiplies an infinite ρ by a gradient of 0.
     low, high = math.log1p(-clip) if clip < 1 else -math.inf, math.log1p(clip)
     clipped = torch.where(advantages >= 0, log_ratio.clamp(max=high), log_ratio.clamp(min=low))
     policy_loss = -masked_mean(clipped.exp() * advantages, mask)
-    squares = torch.where(mask, values_new - returns, 0.0).square()
+    squares = kept(values_new - returns, mask).square()
     if value_clip is not None:
         near = values_old + (values_new - values_old).clamp(-value_clip, value_clip)
-        squares = torch.maximum(squares, torch.where(mask, near - returns, 0.0).square())
+        squares = torch.maximum(squares, kept(near - returns, mask).square())
     value_loss = 0.5 * masked_mean(squares, mask)
     measures = combined(policy_loss, value_loss, entropy, mask, value_weight, entropy_weight)
-    log_ratio = log_ratio.detach()
-    measures |= ratio_measures(log_ratio, log_ratio.expm1().abs() > clip, mask)
+    measures |= ratio_measures(log_ratio.detach(), lambda excess: excess.abs() > clip, mask)
     return measures | {"explained_variance": explained_variance(returns, values_old, mask)}

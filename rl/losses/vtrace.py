@@ -111,5 +111,5 @@ def impala_loss(
     value_loss = 0.5 * masked_mean(torch.where(mask, vs.detach() - values, 0.0).square(), mask)
     measures = combined(policy_loss, value_loss, entropy, mask, value_weight, entropy_weight)
     log_ratio = torch.where(mask, log_probs_target - log_probs_behaviour, 0.0).detach()
-    measures |= ratio_measures(log_ratio, log_ratio.exp() > rho_clip, mask)
+    measures |= ratio_measures(log_ratio, lambda excess: excess + 1.0 > rho_clip, mask)
     return measures | {"explained_variance": explained_variance(vs, values, mask)}

@@ -361,7 +361,7 @@ class Engine:
 
     def _most(self) -> int:
         """Simulations of the largest tree that memory is given to."""
-        node = 8 * self.game.state_size + 21 * self.game.num_actions + 40
+        node = 8 * self.game.state_size + 17 * self.game.num_actions + 32  # bytes, see rl.search.tree.Tree
         return min(MOST_SIMULATIONS, TREE_BYTES // (2 * node))
 
     def _measured(self) -> tuple[int, float]:

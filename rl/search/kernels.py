@@ -1,8 +1,8 @@
 """Entry points of the compiled search: loops over the lanes of a batch of games.
 
 The rules come in as typed first-class functions (envs.game), so these kernels are compiled for their types,
-not for a game, and numba's cache serves all processes. Arguments named ``rules``, ``tree``, ``lanes`` and ``knobs``
-are handles (handles.py), and so is ``work``. Lanes never touch each other's memory.
+not for a game, and numba's cache serves all processes. Arguments named ``rules``, ``tree``, ``lanes``, ``knobs`` and
+``work`` are handles (handles.py). Lanes never touch each other's memory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rl.search.tree import view_knobs, view_lanes, view_tree, view_workspace
 # numba compiles other files into these kernels but looks only at this one when it decides whether its cached machine
 # code is still valid. Their digest stands here so that a change of theirs is one of this file too;
 # tests/test_compiled_in.py compares it and says what to write.
-COMPILED_IN = "cbf55ca08c7a3364"
+COMPILED_IN = "7ea5a2735f91ece6"
 
 Handles = (int64[::1],) * 5  # of rules, tree, lanes, knobs and workspace
 
@@ -85,13 +85,13 @@ def select(rules, tree, lanes, knobs, work, asked):
 def update(tree, lanes, knobs, work, logits, wdl):
     """Hand the network's answers (logits [n, A], wdl [n, 3]) to the lanes that wait, in their order.
 
-    False, with nothing done, where they do not wait for exactly n.
+    False, with nothing done, where they do not wait for exactly n, or A is another number of actions.
     """
     tree, lanes, knobs, work = view_tree(tree), view_lanes(lanes), view_knobs(knobs), view_workspace(work)
     count = 0
     for b in range(lanes.phase.shape[0]):
         count += waits(lanes, b)
-    if count != logits.shape[0]:
+    if count != logits.shape[0] or logits.shape[1] != tree.child.shape[2]:
         return False
     i = 0
     for b in range(lanes.phase.shape[0]):

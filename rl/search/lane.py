@@ -27,7 +27,8 @@ from rl.search.policies import (
 )
 from rl.search.tree import DONE, GUMBEL, LEAF_ASKED, ROOT, ROOT_ASKED, SEARCHING
 
-# A legal action's prior never rounds to 0, which marks illegal ones.
+# A legal action's prior never rounds to 0, which marks illegal ones: what is less likely than this counts as if it were
+# this likely. It is smaller by 10⁷ than what float32's own rounding leaves of a softmax.
 SMALLEST_PRIOR = 1e-30
 STAY = -2  # in place of an action that led to a position: none did, it is the root
 
@@ -323,7 +324,7 @@ def store_policy(tree, lanes, b, logits, row, symmetry, weight, work):
 
 @njit(error_model="numpy")
 def exponentiate(logits, prior):
-    """Turn the prior of legal actions into softmax(logits [A]); returns the log of what it was divided by."""
+    """Turn the prior of legal actions into softmax(logits [A]), at least SMALLEST_PRIOR; returns log Σ exp(logits)."""
     top = np.float32(-np.inf)
     for a in range(prior.shape[0]):
         if prior[a] > 0.0:
@@ -336,7 +337,8 @@ def exponentiate(logits, prior):
             total += weight
     factor = np.float32(1.0 / total)
     for a in range(prior.shape[0]):
-        prior[a] *= factor
+        if prior[a] > 0.0:  # not the others, which a factor that is no number would make legal
+            prior[a] *= factor
     return top + math.log(total)
 
 

@@ -219,10 +219,10 @@ def puct(tree, lanes, b, node, knobs):
 
 @njit(error_model="numpy")
 def most_likely(prior):
-    """The action with the largest prior: the choice where every action is proven to lose."""
-    best = 0
+    """The legal action with the largest prior: the choice where every action is proven to lose."""
+    best = -1
     for a in range(prior.shape[0]):
-        if prior[a] > prior[best]:
+        if prior[a] != 0.0 and (best < 0 or prior[a] > prior[best]):
             best = a
     return best
 

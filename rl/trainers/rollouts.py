@@ -135,7 +135,7 @@ class RolloutTrainer:
         if self.recurrent:
             steps |= {name: value for name, value in joined.items() if name.startswith("state/")}
         else:
-            keep = np.flatnonzero(steps["valid"].reshape(-1))
+            keep = np.flatnonzero(steps.pop("valid").reshape(-1))
             steps = {n: v.reshape(1, -1, *v.shape[2:])[:, keep] for n, v in steps.items()}
         tensors = self._rows(steps)
         columns = tensors["first"].shape[1]
@@ -145,7 +145,9 @@ class RolloutTrainer:
                 index = torch.from_numpy(chosen).to(self.learner.device)
                 rows = {n: t.index_select(0 if n.startswith("state/") else 1, index) for n, t in tensors.items()}
                 if self.algorithm.normalise_advantages:
-                    rows["advantages"] = normalise_advantages(rows["advantages"], rows["valid"], total=collective.total)
+                    rows["advantages"] = normalise_advantages(
+                        rows["advantages"], rows.get("valid"), total=collective.total
+                    )
                 yield rows
 
     def _observe(self, joined: Tensors) -> None:

@@ -1,11 +1,11 @@
 """Trains one environment with several libraries in turn, at the same settings, and compares their speed.
 
-    python tests/comparisons/compare.py fuseki_ppo.py=.venv/bin/python stable_baselines3_ppo.py=sb3/bin/python
+    python tests/comparisons/compare.py fuseki_ppo.py=.venv/bin/python stable_baselines3_ppo.py=sb3/bin/python,steps=32
 
 Each contender is a script beside this file, with the interpreter that has its library; what a script needs stands at
-its top. Settings (``--env-steps`` and others, see ``--help``) go to all of them. A contender's clock starts when
-everything is imported and made. Speed is counted behind the first fifth of the steps; a round runs every contender
-once, so that what disturbs the machine meets all alike, and the table shows medians.
+its top. Settings (``--env-steps`` and others, see ``--help``) go to all of them, those behind a comma to one. A
+contender's clock starts when everything is imported and made. Speed is counted behind the first fifth of the steps; a
+round runs every contender once, so that what disturbs the machine meets all alike, and the table shows medians.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, parents=[options()]
     )
-    parser.add_argument("contenders", nargs="+", metavar="SCRIPT=PYTHON")
+    parser.add_argument("contenders", nargs="+", metavar="SCRIPT=PYTHON[,SETTING=VALUE...]")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     given = {name.replace("_", "-"): value for name, value in vars(arguments).items()}
@@ -47,8 +47,10 @@ def main() -> None:
     contenders = dict(contender.split("=", 1) for contender in arguments.contenders)
     found: dict[str, list[tuple[float, float | None]]] = {script: [] for script in contenders}
     for number in range(arguments.rounds):
-        for script, interpreter in contenders.items():
-            speed, solved = run(script, interpreter, [*shared, "--seed", str(arguments.seed + number)])
+        for script, told in contenders.items():
+            interpreter, *own = told.split(",")
+            settings = [*shared, *(f"--{setting}" for setting in own), "--seed", str(arguments.seed + number)]
+            speed, solved = run(script, interpreter, settings)
             found[script].append((speed, solved))
             print(f"round {number}: {script} {speed:,.0f} steps/s, solved in {solved} s", file=sys.stderr, flush=True)
     first = median(speed for speed, _ in found[next(iter(contenders))])

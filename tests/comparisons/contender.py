@@ -10,11 +10,16 @@ import json
 import time
 from collections import deque
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
 class Settings:
-    """PPO as all of them know it; separate policy and value networks of 64 × 64 tanh units."""
+    """PPO as all of them know it; separate policy and value networks of 64 × 64 tanh units.
+
+    For ``ALE/Pong-v5`` and its like: four frames a step, the newest four as 84×84 grey pictures, and Nature's network
+    for policy and value together.
+    """
 
     env: str
     env_steps: int
@@ -53,12 +58,29 @@ class Reporter:
         """Everything is imported and made; the clock starts."""
         self.started = time.perf_counter()
 
-    def episode(self, total: float) -> None:
-        self.returns.append(total)
+    def episode(self, total: float, times: int = 1) -> None:
+        self.returns.extend([total] * min(times, self.returns.maxlen or times))
+
+    def mean(self) -> float | None:
+        return sum(self.returns) / len(self.returns) if len(self.returns) == self.returns.maxlen else None
 
     def row(self, env_steps: int, mean_return: float | None = None) -> None:
         assert self.started is not None, "begin() first"
-        if mean_return is None and len(self.returns) == self.returns.maxlen:
-            mean_return = sum(self.returns) / len(self.returns)
-        seconds = time.perf_counter() - self.started
-        print("ROW " + json.dumps({"seconds": seconds, "env_steps": env_steps, "return": mean_return}), flush=True)
+        mean_return = self.mean() if mean_return is None else mean_return
+        tell(time.perf_counter() - self.started, env_steps, mean_return)
+
+
+def tell(seconds: float, env_steps: int, mean_return: float | None) -> None:
+    print("ROW " + json.dumps({"seconds": seconds, "env_steps": env_steps, "return": mean_return}), flush=True)
+
+
+def retell(metrics: Path) -> None:
+    """Fuseki's metrics as rows: of the episodes between two of its rows it tells the number and the mean return."""
+    reporter, ended = Reporter(), 0
+    for line in metrics.read_text().splitlines():
+        row = json.loads(line)
+        if row.get("rollout/return") is not None:
+            reporter.episode(row["rollout/return"], row["games"] - ended)
+            ended = row["games"]
+        if "env_steps" in row:
+            tell(row["seconds"], row["env_steps"], reporter.mean())

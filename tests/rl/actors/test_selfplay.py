@@ -138,7 +138,7 @@ def test_everything_is_counted(search: dict[str, Any]) -> None:
     for moves in (1, 300, 17):
         evaluator.batches.clear()
         report = ours.play(evaluator, moves)
-        assert moves <= report.moves < moves + 2 * LANES  # where answers are recalled, a game plays on
+        assert moves <= report.moves < moves + LANES * TOE.max_moves  # where answers are recalled, a game plays on
         assert report.evaluations == sum(evaluator.batches)
         finished = sum(len(record.actions) for record in report.games)
         assert report.moves == finished + ours.flight.length.sum() - in_flight

@@ -164,6 +164,20 @@ def test_invalid_steps_spliced_into_an_unroll_move_no_measure(normalise):
         assert float(found[1][name]) == pytest.approx(float(value), rel=1e-5, abs=1e-7), name
 
 
+@pytest.mark.parametrize("value_clip", [None, 0.3])
+def test_no_mask_is_one_that_leaves_nothing_out(value_clip: float | None) -> None:
+    found = []
+    for mask in (None, torch.ones(9, 7, dtype=torch.bool)):
+        r = rows() | {"mask": mask}
+        r["values_new"].requires_grad_()
+        r["advantages"] = normalise_advantages(r["advantages"], mask)
+        measures = ppo_loss(**r, **(SETTINGS | {"value_clip": value_clip}))
+        measures["loss"].backward()
+        found.append([*(m.detach() for m in measures.values()), r["advantages"], r["values_new"].grad])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_returns_that_do_not_vary_have_no_explained_variance():
     r = rows()
     r["returns"] = torch.full_like(r["returns"], 0.1)

@@ -129,6 +129,20 @@ def test_a_state_saved_before_answers_were_kept_is_restored() -> None:
         second.load_state_dict(state)
 
 
+def test_a_state_saved_when_every_node_had_a_log_prior_is_restored() -> None:
+    config = small_config(search={"simulations": 8})
+    first, second = SelfPlay(TOE, config, 4, seed=0), SelfPlay(TOE, config, 4, seed=1)
+    first.play(Toe(), moves=50)
+    state = first.state_dict()
+    roots = state.pop("search.lane.log_prior")
+    state["search.tree.log_prior"] = np.repeat(roots[:, None], first.search.tree.child.shape[1], 1)
+    state["search.tree.log_prior"][:, 1:] = np.nan  # nobody reads those
+    second.load_state_dict(state)
+    ours, theirs = (games.play(Toe(), moves=200).games for games in (first, second))
+    for one, other in zip(ours[:20], theirs[:20], strict=True):
+        np.testing.assert_array_equal(one.policy, other.policy)
+
+
 def test_every_plane_and_the_era_count() -> None:
     @njit
     def of(planes: np.ndarray, era: int, keys: np.ndarray) -> int:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import envs
-from envs.game import Game
+from envs.game import ONGOING, STATUS, Game
 from rl.config import SearchConfig
-from rl.records import SearchResult
+from rl.records import Evaluation, SearchResult
 from rl.search import Evaluate, Search
 from tests.rl.search.fake_networks import Counted, Kind, constant, drawn_board, hashed, random_positions, to_the_end
 
@@ -128,6 +128,29 @@ def test_illegal_moves_get_nothing_whatever_the_network_says(kind: Kind, explore
         if not solver:
             assert (result.visits.sum(1) == 24).all()
             assert evaluate.rows <= len(positions) * 25
+
+
+@KINDS
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("every", [False, True])
+def test_no_illegal_move_is_tried_when_the_network_answers_no_number(kind: Kind, wrong: float, every: bool) -> None:
+    """Rules are not asked again inside the search: they would play on a taken point."""
+    good = hashed(9)
+
+    def evaluate(planes: np.ndarray) -> Evaluation:
+        answer = good(planes)
+        if planes.sum() > len(planes):  # not the opening's
+            answer.logits[:, slice(None) if every else 4] = wrong
+        return answer
+
+    search = Search(TOE, SearchConfig(kind=kind, simulations=80, lookahead=False), 1, seed=0)
+    search.start(np.arange(1), TOE.initial_state()[None], 80)
+    to_the_end(search, evaluate)
+    tree = search.tree
+    for node in range(search.lane.size[0]):
+        if tree.state[0, node, STATUS] == ONGOING:
+            assert not (tree.edge_visits[0, node] > 0)[~TOE.legal_mask(tree.state[0, node])].any()
+    assert search.lane.size[0] > 20
 
 
 @KINDS

@@ -70,6 +70,8 @@ def test_the_played_subtree_is_kept_whole_and_the_budget_comes_on_top(kind: Kind
     for lane in lanes[kept]:
         assert subtree(search, lane, 0) == before[lane]
         assert search.lane.size[lane] == count(before[lane])
+        with np.errstate(divide="ignore"):
+            np.testing.assert_allclose(search.lane.log_prior[lane], np.log(before[lane]["prior"]), rtol=1e-5)
     to_the_end(search, evaluate)
     assert evaluate.rows <= 26 * going.sum()
     for lane in lanes[kept]:
