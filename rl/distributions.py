@@ -60,6 +60,9 @@ def entropy(spec: ActionSpec, parameters: Tensor, action_mask: Tensor | None = N
     """
     parameters = _checked(spec, parameters, action_mask)
     match spec.kind:
+        case "categorical" if action_mask is None:
+            log_p = parameters.log_softmax(-1)
+            return -(log_p.exp() * log_p).sum(-1)
         case "categorical" | "multi_categorical":
             return torch.stack([-_expected(log_p, log_p) for log_p in _entries(spec, parameters, action_mask)]).sum(0)
         case "bernoulli":
