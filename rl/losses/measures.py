@@ -62,7 +62,9 @@ def ratio_measures(log_ratio: Tensor, clipped: Callable[[Tensor], Tensor], mask:
     """
     excess = log_ratio.expm1()
     return {
-        "policy_kl": policy_kl(log_ratio, excess, mask),
+        # KL(old policy ‖ new) in nats by the old one's actions: k3 of Schulman's note "Approximating KL Divergence"
+        # (2020), which is unbiased, and no term of it negative.
+        "policy_kl": masked_mean(excess - log_ratio, mask),
         "clip_fraction": masked_mean(clipped(excess).float(), mask),
         "rho_mean": masked_mean(excess + 1.0, mask),
     }
@@ -80,13 +82,3 @@ def explained_variance(targets: Tensor, values: Tensor, mask: Tensor | None) -> 
     total = variance(targets)
     varies = total > 1e-12 * masked_mean(targets.square(), mask)  # more than the rounding of their mean
     return torch.where(varies, 1.0 - variance(targets - values) / total, 0.0)
-
-
-@torch.no_grad()
-def policy_kl(log_ratio: Tensor, excess: Tensor, mask: Tensor | None) -> Tensor:
-    """KL(old policy ‖ new) in nats, estimated from the old one's actions.
-
-    ``log_ratio`` is log(new / old) of each, ``excess`` the ratio less one. The estimator k3 of Schulman's note
-    "Approximating KL Divergence" (2020): unbiased, and no term is negative.
-    """
-    return masked_mean(excess - log_ratio, mask)

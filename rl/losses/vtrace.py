@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rl.losses.measures import combined, explained_variance, masked_mean, ratio_measures
+from rl.losses.measures import combined, explained_variance, kept, masked_mean, ratio_measures
 
 
 @torch.no_grad()
@@ -60,8 +60,8 @@ def vtrace(
         successor = torch.where(truncated & ~final_values.isnan(), final_values, successor)
     successor = torch.where(terminated, 0.0, successor)
 
-    ratio = torch.where(valid, log_probs_target - log_probs_behaviour, 0.0).exp()
-    errors = torch.where(valid, rewards + discount * successor - value, 0.0)
+    ratio = kept(log_probs_target - log_probs_behaviour, valid).exp()
+    errors = kept(rewards + discount * successor - value, valid)
     delta = ratio.clamp(max=rho_clip) * errors
     goes_on = valid & ~terminated & ~truncated
     decay = discount * lam * ratio.clamp(max=c_clip) * goes_on
@@ -107,9 +107,9 @@ def impala_loss(
     """
     shapes = {x.shape for x in (log_probs_target, log_probs_behaviour, vs, pg_advantages, values, entropy)}
     assert shapes == {mask.shape}, shapes
-    policy_loss = -masked_mean(torch.where(mask, log_probs_target, 0.0) * pg_advantages.detach(), mask)
-    value_loss = 0.5 * masked_mean(torch.where(mask, vs.detach() - values, 0.0).square(), mask)
+    policy_loss = -masked_mean(kept(log_probs_target, mask) * pg_advantages.detach(), mask)
+    value_loss = 0.5 * masked_mean(kept(vs.detach() - values, mask).square(), mask)
     measures = combined(policy_loss, value_loss, entropy, mask, value_weight, entropy_weight)
-    log_ratio = torch.where(mask, log_probs_target - log_probs_behaviour, 0.0).detach()
+    log_ratio = kept(log_probs_target - log_probs_behaviour, mask).detach()
     measures |= ratio_measures(log_ratio, lambda excess: excess + 1.0 > rho_clip, mask)
     return measures | {"explained_variance": explained_variance(vs, values, mask)}

@@ -131,14 +131,16 @@ def test_batches_are_full_while_searches_need_the_network() -> None:
 
 
 @pytest.mark.parametrize("search", SEARCHES.values(), ids=SEARCHES)
-def test_everything_is_counted(search: dict[str, Any]) -> None:
+@pytest.mark.parametrize("cache", [0, 65_536])
+def test_everything_is_counted(search: dict[str, Any], cache: int) -> None:
     evaluator = Fake(TOE)
-    ours = selfplay(search=search, **VARIED)
+    ours = selfplay(search=search | {"cache": cache}, **VARIED)
     in_flight = 0
     for moves in (1, 300, 17):
         evaluator.batches.clear()
         report = ours.play(evaluator, moves)
-        assert moves <= report.moves < moves + LANES * TOE.max_moves  # where answers are recalled, a game plays on
+        # Where answers are recalled, a game plays on while others wait for theirs.
+        assert moves <= report.moves < moves + LANES * (TOE.max_moves if cache else 1)
         assert report.evaluations == sum(evaluator.batches)
         finished = sum(len(record.actions) for record in report.games)
         assert report.moves == finished + ours.flight.length.sum() - in_flight
