@@ -27,7 +27,11 @@ net:{net}
 rollout:
   environments: {s.environments}
   steps: {s.steps}{wrappers if pictures else ""}
-learner: {{batch_size: {s.minibatch}, learning_rate: {s.learning_rate}, schedule: constant}}
+learner:
+  batch_size: {s.minibatch}
+  learning_rate: {s.learning_rate}
+  schedule: constant
+  precision: {"auto" if pictures else "float32"}
 evaluation: {{episodes: 0}}
 run: {{env_steps: {s.env_steps}}}
 wandb: {{enabled: false}}
