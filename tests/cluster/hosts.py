@@ -96,9 +96,14 @@ class Host:
         return ["nsenter", f"--target={self.pid}", "--all", f"--wd={ROOT}", *map(str, words)]
 
     def run(self, *words: str | Path, check: bool = True, seconds: float = 300, **more: Any) -> Any:
-        """A command that ends; its output in ``stdout`` and ``stderr``."""
-        command = self.command(*words)
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds, **self._with(more))
+        """A command that ends; its output in ``stdout`` and ``stderr``. What it leaves in the background goes on."""
+        # To files: a pipe would be waited for until the last process in the background has closed it.
+        with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+            command, streams = self.command(*words), {"stdout": out, "stderr": err}
+            done = subprocess.run(command, text=True, check=False, timeout=seconds, **streams, **self._with(more))
+            for name, file in streams.items():
+                file.seek(0)
+                setattr(done, name, file.read())
         assert not check or done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
         return done
 
