@@ -13,11 +13,12 @@ from envs.playout import random_openings
 from envs.stream import draw_below, draw_uniform
 from rl.search.handles import view_rules, viewer
 from rl.search.kernels import Handles
-from rl.search.lane import ask, begin, decide, keep_subtree
+from rl.search.lane import ask, decide
+from rl.search.roots import begin, keep_subtree
 from rl.search.tree import DONE, IDLE, view_knobs, view_lanes, view_tree, view_workspace
 
 # As in rl/search/kernels.py: what numba compiles into this file from others.
-COMPILED_IN = "0c9a3a2c00688a79"
+COMPILED_IN = "25bc341d5302420b"
 
 
 DECIDED_MOVES = 4  # searches in a row, of both sides, that must agree before a game counts as decided

@@ -12,14 +12,15 @@ from numba import boolean, float32, int32, int64, njit, uint64, void
 
 from rl.search.cache import remember
 from rl.search.handles import view_rules
-from rl.search.lane import STAY, answer, ask, begin, decide, keep_subtree, keep_tree, waits
+from rl.search.lane import STAY, answer, ask, decide, waits
 from rl.search.policies import edge_mean
+from rl.search.roots import begin, keep_subtree, keep_tree
 from rl.search.tree import view_knobs, view_lanes, view_tree, view_workspace
 
 # numba compiles other files into these kernels but looks only at this one when it decides whether its cached machine
 # code is still valid. Their digest stands here so that a change of theirs is one of this file too;
 # tests/test_compiled_in.py compares it and says what to write.
-COMPILED_IN = "7ea5a2735f91ece6"
+COMPILED_IN = "87b93a0187db71a6"
 
 Handles = (int64[::1],) * 5  # of rules, tree, lanes, knobs and workspace
 

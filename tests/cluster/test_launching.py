@@ -137,6 +137,8 @@ def test_slurm() -> None:
         nodes = "\n".join(f"NodeName={host.name} NodeAddr={host.ip} CPUs=2 State=UNKNOWN" for host in made)
         settings = SLURM.format(controller=made[0].name, address=made[0].ip, nodes=nodes)
         (shared / "slurm.conf").write_text(settings)
+        # Nothing here uses control groups, but slurmd does not start where it cannot tell which kind there is.
+        (shared / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         env = {"SLURM_CONF": f"{SHARED}/slurm.conf", "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "300"}
         names = "".join(f"{host.ip} {host.name}\n" for host in made)
         for host in made:
