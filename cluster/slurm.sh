@@ -27,8 +27,11 @@ fi
 # A token and ports of this job's own: other jobs, ours too, may share its nodes.
 umask 077
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$HOME/.ray/slurm-$SLURM_JOB_ID.token
-mkdir -p "$HOME/.ray"
-head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' >"$RAY_AUTH_TOKEN_PATH"
+everywhere=(srun --overlap --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1)
+# To every node, since not all clusters share the home.
+# shellcheck disable=SC2016 # the nodes expand it
+head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' |
+    "${everywhere[@]}" sh -c 'mkdir -p "$HOME/.ray" && cat >"$RAY_AUTH_TOKEN_PATH"'
 port=$((20000 + SLURM_JOB_ID % 5000 * 4)) # GCS, dashboard, and two for the dashboard's agents
 temp=/tmp/ray-$SLURM_JOB_ID
 head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
@@ -40,7 +43,7 @@ pids=()
 cleanup() {
     kill "${pids[@]}" 2>/dev/null || true
     wait || true
-    rm -f "$RAY_AUTH_TOKEN_PATH"
+    "${everywhere[@]}" rm -f "$RAY_AUTH_TOKEN_PATH" || rm -f "$RAY_AUTH_TOKEN_PATH"
 }
 trap cleanup EXIT
 
