@@ -46,7 +46,7 @@ def test_a_run_sent_from_outside_trains_on_all_hosts_and_its_results_come_back(
         "--address", cluster.address, "--run-dir", url,
     )  # fmt: skip
     name = sent.stdout.strip()
-    assert re.fullmatch(r"connect_four-\d{8}-\d{6}-\w{4}", name)
+    assert re.fullmatch(r"connect_four-\d{8}-\d{6}-[0-9a-f]{8}", name)
     assert "actors and the learner are getting ready" in sent.stderr and f"{name}: succeeded" in sent.stderr
 
     # The curve, with each host's part.
