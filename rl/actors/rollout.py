@@ -87,7 +87,7 @@ class RolloutWorker:
         terminated, truncated, valid = (np.empty((steps, lanes), bool) for _ in range(3))
         first = np.empty((steps + 1, lanes), bool)
         final_values = np.full((steps, lanes), np.nan, np.float32)
-        actions: list[np.ndarray] = []
+        actions = np.empty(0)  # [T, B, ...] once the first are drawn
         returns: list[float] = []
         lengths: list[int] = []
         inside = outside = 0.0
@@ -102,7 +102,9 @@ class RolloutWorker:
             chosen, log_probs[t] = sample_numpy(spec, parameters, self.rng)
             if not np.isfinite(log_probs[t].sum()):  # before the environment is blamed for its answer
                 raise self._not_finite()
-            actions.append(chosen)
+            if not t:
+                actions = np.empty((steps, *chosen.shape), chosen.dtype)
+            actions[t] = chosen
             mark = time.perf_counter()
             step = self.world.step(chosen)
             outside += time.perf_counter() - mark
@@ -123,7 +125,7 @@ class RolloutWorker:
         self._store(stored, first, steps)
         mark = time.perf_counter()
         if self.policy is not None:
-            values = self.net.values(stored)
+            values = self.policy.values(stored)
         else:  # the value alone: the next stretch evaluates this step again, perhaps with newer weights
             _, values[steps], _ = self.net.act(self.observations, self.memory, self.first)
         inside += time.perf_counter() - mark
@@ -131,7 +133,7 @@ class RolloutWorker:
             raise self._not_finite()
         unroll = Unroll(
             observations=stored,
-            actions=np.stack(actions),
+            actions=actions,
             log_probs=log_probs,
             values=values,
             rewards=rewards,

@@ -235,16 +235,6 @@ class ActorCritic(nn.Module):
         parameters, values, state = self(inputs, state, torch.from_numpy(first)[None].to(device))
         return parameters[0].cpu().numpy(), values[0].cpu().numpy(), state
 
-    @torch.inference_mode()
-    def values(self, observations: Tensors) -> np.ndarray:
-        """Values [T, B] float32 of observations [T, B, *shape], from NumPy to NumPy; of a network without memory."""
-        trunk = self.critic or self.actor
-        assert trunk.core is None, "memory needs its state"
-        inputs = {name: torch.from_numpy(array).to(self.value.weight.device) for name, array in observations.items()}
-        steps, lanes = next(iter(inputs.values())).shape[:2]
-        features, _ = trunk(inputs, {}, torch.zeros((steps, lanes), dtype=torch.bool))
-        return self.value(features).squeeze(-1).cpu().numpy()
-
     def observe(self, observations: Observations) -> None:
         """Take observations, part → [N, *shape], into the running statistics, where there are some."""
         for _, trunk in self._trunks():

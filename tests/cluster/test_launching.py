@@ -85,7 +85,7 @@ def test_on_premise_by_ray_up() -> None:
         played = {name.rsplit("/", 1)[1] for name in last if name.startswith("nodes/actors/")}
         assert played == {head.ip, worker.ip}
         in_checkout(desk, f"ray down{down}")
-        # `ray down` ends the head; workers end once they have asked it in vain for a minute.
+        # Workers end once they have asked the head in vain for a minute.
         wait_for(lambda: "raylet" not in worker.run("ps", "ax").stdout, 180, "the worker's end")
 
 

@@ -47,6 +47,13 @@ def same(net: ActorCritic, policy: NumpyPolicy, seed: int = 0) -> None:
         found = policy(seen)
         assert found.dtype == np.float32
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+        stretch = {name: np.stack((array, array[::-1], array)) for name, array in seen.items()}
+        each = [
+            net.act({name: array[t] for name, array in stretch.items()}, {}, np.zeros(lanes, bool))[1] for t in range(3)
+        ]
+        values = policy.values(stretch)
+        assert values.dtype == np.float32
+        np.testing.assert_allclose(values, np.stack(each), rtol=1e-4, atol=1e-5)
         for name, array in before.items():  # the caller's own
             np.testing.assert_array_equal(seen[name], array)
 
