@@ -99,9 +99,9 @@ class Host:
         """A command that ends; its output in ``stdout`` and ``stderr``. What it leaves in the background goes on."""
         # To files: a pipe would be waited for until the last process in the background has closed it.
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-            command, streams = self.command(*words), {"stdout": out, "stderr": err}
-            done = subprocess.run(command, text=True, check=False, timeout=seconds, **streams, **self._with(more))
-            for name, file in streams.items():
+            command, more = self.command(*words), self._with(more)
+            done = subprocess.run(command, stdout=out, stderr=err, text=True, check=False, timeout=seconds, **more)
+            for name, file in (("stdout", out), ("stderr", err)):
                 file.seek(0)
                 setattr(done, name, file.read())
         assert not check or done.returncode == 0, f"{words}\n{done.stdout}\n{done.stderr}"
