@@ -28,10 +28,6 @@ fi
 umask 077
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$HOME/.ray/slurm-$SLURM_JOB_ID.token
 everywhere=(srun --overlap --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1)
-# To every node, since not all clusters share the home.
-# shellcheck disable=SC2016 # the nodes expand it
-head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' |
-    "${everywhere[@]}" sh -c 'mkdir -p "$HOME/.ray" && cat >"$RAY_AUTH_TOKEN_PATH"'
 port=$((20000 + SLURM_JOB_ID % 5000 * 4)) # GCS, dashboard, and two for the dashboard's agents
 temp=/tmp/ray-$SLURM_JOB_ID
 head_node=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
@@ -46,6 +42,11 @@ cleanup() {
     "${everywhere[@]}" rm -f "$RAY_AUTH_TOKEN_PATH" || rm -f "$RAY_AUTH_TOKEN_PATH"
 }
 trap cleanup EXIT
+
+# To every node, since not all clusters share the home; srun has an umask of its own.
+# shellcheck disable=SC2016 # the nodes expand it
+head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' |
+    "${everywhere[@]}" sh -c 'umask 077 && mkdir -p "$HOME/.ray" && cat >"$RAY_AUTH_TOKEN_PATH"'
 
 options=(--block --num-cpus="${SLURM_CPUS_PER_TASK:-1}" --temp-dir="$temp" --disable-usage-stats
     --dashboard-agent-listen-port=$((port + 2)) --metrics-export-port=$((port + 3)))

@@ -219,8 +219,9 @@ class Maker:
         try:
             env = factory(**arguments)
         except (DependencyNotInstalled, ImportError) as error:
-            remedy = remedy_for(origin)
-            raise UnknownWorld(f"{what} needs a package that is not installed ({error}){remedy}") from error
+            # Gymnasium's own advice would stand beside ours.
+            remedy = remedy_for(origin) or f" ({error})"
+            raise UnknownWorld(f"{what} needs a package that is not installed{remedy}") from error
         except (TypeError, ValueError, AssertionError, gymnasium.error.Error) as error:
             given = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
             raise UnknownWorld(f"{what} cannot be made with {given or 'no arguments'}: {_told(error)}") from error

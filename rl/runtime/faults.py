@@ -38,13 +38,15 @@ def numbers_failed(session: Session, fault: str) -> RunFailed:
             hint += ", or set algorithm.normalise_rewards=true where rewards are large"
         if not session.config.net.normalise_observations:
             hint += ", or net.normalise_observations=true where observations are"
-    return RunFailed(f"training diverged: {fault}; {hint}; {_resume(session, 'with that')}")
+    # The newest weights are saved as long as they are numbers, which is not yet to say that they are any good.
+    older = "; should it diverge at once, remove that checkpoint, and it goes on from the one before"
+    return RunFailed(f"training diverged: {fault}; {hint}; {_resume(session, 'with that', older)}")
 
 
-def _resume(session: Session, when: str) -> str:
+def _resume(session: Session, when: str, more: str = "") -> str:
     if latest_checkpoint(session.checkpoints) is None:
         return f"nothing was learned yet: start the run anew {when}"
-    return f"the run is saved in {session.folder}: --resume goes on from its last checkpoint {when}"
+    return f"the run is saved in {session.folder}: --resume goes on from its last checkpoint {when}{more}"
 
 
 def _short(value: float) -> str:
