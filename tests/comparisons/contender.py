@@ -31,6 +31,7 @@ class Settings:
     discount: float
     gae_lambda: float
     seed: int
+    precision: str  # of the learner: float32, or what else Fuseki knows; the others have float32 alone
 
 
 def options() -> argparse.ArgumentParser:
@@ -38,7 +39,7 @@ def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     for name, value in (("env", "CartPole-v1"), ("env-steps", 100_000), ("environments", 8), ("steps", 128),
                         ("minibatch", 256), ("epochs", 4), ("learning-rate", 1e-3), ("discount", 0.98),
-                        ("gae-lambda", 0.95), ("seed", 0)):  # fmt: skip
+                        ("gae-lambda", 0.95), ("seed", 0), ("precision", "float32")):  # fmt: skip
         parser.add_argument(f"--{name}", type=type(value), default=value)
     return parser
 

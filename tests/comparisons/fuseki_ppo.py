@@ -31,7 +31,7 @@ learner:
   batch_size: {s.minibatch}
   learning_rate: {s.learning_rate}
   schedule: constant
-  precision: {"auto" if pictures else "float32"}
+  precision: {s.precision}
 evaluation: {{episodes: 0}}
 run: {{env_steps: {s.env_steps}}}
 wandb: {{enabled: false}}
