@@ -169,5 +169,7 @@ def test_slurm() -> None:
         last = {name: value for row in run.rows for name, value in row.items()}
         played = {name.rsplit("/", 1)[1] for name in last if name.startswith("nodes/actors/")}
         assert played == {host.ip for host in made}
+        for host in made:  # the folder that the job made for its token
+            assert (host.home / ".ray").stat().st_mode & 0o77 == 0
         tokens = [path for host in made for path in (host.home / ".ray").glob("slurm-*")]
         assert tokens == [], "the job's token goes with the job"
