@@ -33,7 +33,7 @@ STOP_SECONDS = 120  # that a stopped run has for its last checkpoint; Ray's own 
 RETRY_SECONDS = 2.0
 RETRIES = 60  # in a row, to follow a log whose connection broke
 ENVIRONMENT = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")  # Ray prefers these to the address that it is given
-TOKEN_HELP = "`ray get-auth-token --generate` makes one, which every machine of the cluster and yours must have"
+TOKEN_HELP = "`umask 077; ray get-auth-token --generate` makes one, which every machine of the cluster and yours needs"
 
 
 class ClusterError(ValueError):
