@@ -24,6 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
+GROUPS, OLD_GROUPS = Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/cpu")  # of versions 2 and 1
 SHARED, HOME = Path("/mnt/shared"), Path("/home/host")  # as each host sees them
 # $1: this host's name, $2: its home, $3: the shared disk, $4: its address. unshare makes the mounts its own.
 # Nobody answers questions about names there, and who asks is told so at once.
@@ -132,10 +133,35 @@ class Host:
     def mend(self) -> None:
         _ip("link", "set", self.link, "up")
 
+    def limit(self, cores: float) -> bool:
+        """At most so many cores for what runs on the host now and all that it starts, however idle the others are.
+
+        Returns whether the kernel's control groups, of either version, can be used for that here.
+        """
+        group = (OLD_GROUPS if OLD_GROUPS.exists() else GROUPS) / self.name
+        quota = round(cores * 100_000)  # microseconds in each tenth of a second
+        try:
+            group.mkdir(exist_ok=True)
+            if group.parent == OLD_GROUPS:
+                (group / "cpu.cfs_quota_us").write_text(str(quota))
+            else:
+                (group / "cpu.max").write_text(f"{quota} 100000")
+        except OSError:
+            return False
+        mine = os.readlink(f"/proc/{self.pid}/ns/pid")
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended just now
+                if os.readlink(process / "ns" / "pid") == mine:
+                    (group / "cgroup.procs").write_text(process.name)
+        return True
+
     def close(self) -> None:
         if self._outer.poll() is None:
             self.kill()
         _ip("netns", "del", self.name)
+        for group in (OLD_GROUPS / self.name, GROUPS / self.name):
+            if group.exists():
+                group.rmdir()
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
