@@ -63,6 +63,8 @@ def robustness(
         kinds, strengths = _kinds(attacks), _numbers("budgets", budgets)
         agents = [loaded, *(_same_world(loaded, load_any(name, device)) for name in beside or [])]
         result = running(lambda: _budgets(agents, kinds, strengths, episodes, steps, seed, out))
+        if not as_json:
+            _print_curves(result.pop("curves"))
         tell(result, out, as_json)
         return
     refuse(context, EPISODE_OPTIONS, f"is for Gymnasium environments and {agent!r} plays {loaded.game.title}")
@@ -133,7 +135,7 @@ def _budgets(
     units = units_for(agents[0])
     curves: dict[str, list[dict[str, Any]]] = {}
     total = len(agents) * len(kinds) * len(strengths)
-    with progress_bar(f"{len(agents)} agents", total) as progress:
+    with progress_bar("strengths", total) as progress:
         done = 0
         for agent in agents:
             curves[agent.name] = []
@@ -158,6 +160,15 @@ def _budgets(
         "units": {name: unit.reshape(-1).tolist() for name, unit in units.items()},
         "curves": curves,
     }
+
+
+def _print_curves(curves: dict[str, list[dict[str, Any]]]) -> None:
+    """A line for each attack and strength, the agents side by side."""
+    width = max(26, *map(len, curves))
+    print(f"{'attack':8}{'strength':>8}  " + "  ".join(f"{name:>{width}}" for name in curves))
+    for rows in zip(*curves.values(), strict=True):
+        told = (f"{row['return_mean']:.1f} ({row['return_low']:.1f} to {row['return_high']:.1f})" for row in rows)
+        print(f"{rows[0]['attack']:8}{rows[0]['epsilon']:8g}  " + "  ".join(f"{text:>{width}}" for text in told))
 
 
 def _checked(agent: Agent, simulations: int, count: int, own: int, set_file: Path | None, seed: int) -> dict[str, Any]:
