@@ -37,6 +37,18 @@ class Victim(Protocol):
     def actions(self, states: np.ndarray) -> np.ndarray: ...
 
 
+class VictimNetwork(Protocol):
+    """The victim's network, and what all who ask it have cost so far (as ``rl.inference.Evaluator`` counts it)."""
+
+    @property
+    def evaluations(self) -> int: ...
+
+    @property
+    def seconds(self) -> float: ...
+
+    def __call__(self, planes: np.ndarray) -> Evaluation: ...
+
+
 class ModelledSearch:
     """Searches for one ``side`` in which the other side plays as a known network does."""
 
@@ -96,8 +108,13 @@ class _Line:
 class VersusWorker:
     """Plays against the victim with the newest weights that it was given. Games in flight are not saved."""
 
-    def __init__(self, config: GameConfig, seed: int, victim: Victim, model: Evaluate, device: str = "auto") -> None:
-        """``model``: the victim's network, which the learner's searches ask how it will move."""
+    def __init__(
+        self, config: GameConfig, seed: int, victim: Victim, model: VictimNetwork, device: str = "auto"
+    ) -> None:
+        """``model``: the network that the victim plays by, which the learner's searches ask how it will move.
+
+        It is one and the same for both, so that its own counts tell what the victim's moves have cost too.
+        """
         self.config, self.device, self.victim, self.model = config, device, victim, model
         self.game = envs.make(config.env, **config.env_options)
         self.games = GAMES if config.selfplay.games == "auto" else config.selfplay.games
@@ -108,11 +125,9 @@ class VersusWorker:
         self.lanes = max(1, self.games // 2)
         seeds = search.generate_state(2)
         self.searches = [
-            ModelledSearch(self.game, config.search, self.lanes, int(seeds[side]), self._modelled, side, most)
-            for side in (0, 1)
+            ModelledSearch(self.game, config.search, self.lanes, int(seeds[side]), model, side, most) for side in (0, 1)
         ]
         self.evaluator: Evaluator | None = None
-        self.asked = 0  # of the victim's network by searches
         self.lines = self._open(np.arange(2 * self.lanes) % 2)
 
     def use(self, weights: Weights) -> None:
@@ -125,7 +140,8 @@ class VersusWorker:
     def play(self, moves: int | None = None, seconds: float = float("inf")) -> SelfPlayReport:
         """Continue all games for ``moves`` moves a game on average, or for ``seconds``; at least a move in each."""
         assert self.evaluator is not None, "use(weights) first"
-        started, before = time.perf_counter(), (self.evaluator.evaluations + self.asked, self.evaluator.seconds)
+        started, networks = time.perf_counter(), (self.evaluator, self.model)
+        evaluations, inside = (sum(n.evaluations for n in networks), sum(n.seconds for n in networks))
         recalled = sum(s.search.recalled for s in self.searches)
         wanted = 2**62 if moves is None else moves * len(self.lines)
         ended: list[GameRecord] = []
@@ -141,17 +157,17 @@ class VersusWorker:
         return SelfPlayReport(
             games=ended,
             moves=played,
-            evaluations=self.evaluator.evaluations + self.asked - before[0],
+            evaluations=sum(n.evaluations for n in networks) - evaluations,
             recalled=sum(s.search.recalled for s in self.searches) - recalled,
             seconds=time.perf_counter() - started,
-            evaluator_seconds=self.evaluator.seconds - before[1],
+            evaluator_seconds=sum(n.seconds for n in networks) - inside,
             simulations=self.config.search.simulations,
             format=self.evaluator.format,
         )
 
     def _round(self, evaluator: Evaluator) -> int:
-        """One move in every game."""
-        settings = self.config.selfplay
+        """The learner's move in every game, and the victim's wherever it is to move then; how many moves that were."""
+        settings, played = self.config.selfplay, 0
         for side in (0, 1):
             mine = [line for line in self.lines if line.seat == side and line.mine]
             full = self.rng.random(len(mine)) < settings.full_search_fraction
@@ -166,13 +182,14 @@ class VersusWorker:
                     self._move(line, found, row, trained, evaluator.version)
                 for line in lines:
                     self._play(line, line.actions[-1])
+                played += len(lines)
         theirs = [line for line in self.lines if line.state[STATUS] == ONGOING and not line.mine]
         if theirs:
             answers = self.victim.actions(np.stack([line.state for line in theirs]))
             for line, action in zip(theirs, answers, strict=True):
                 self._watch(line, int(action), evaluator.version)
                 self._play(line, int(action))
-        return len(self.lines)
+        return played + len(theirs)
 
     def _move(self, line: _Line, found: SearchResult, row: int, full: bool, version: int) -> None:
         settings = self.config.selfplay
@@ -205,10 +222,6 @@ class VersusWorker:
     def _play(self, line: _Line, action: int) -> None:
         line.state = line.state.copy()
         self.game.play(line.state, action)
-
-    def _modelled(self, planes: np.ndarray) -> Evaluation:
-        self.asked += len(planes)
-        return self.model(planes)
 
     def _open(self, seats: np.ndarray) -> list[_Line]:
         """New games with the learner in these seats, a share of them after random moves."""

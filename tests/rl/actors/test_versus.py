@@ -4,19 +4,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import envs
 from envs.game import STATUS, TO_MOVE, outcome
+from rl import nets
 from rl.actors.versus import ModelledSearch, VersusWorker
 from rl.agent import load_player
-from rl.config import ConfigError, parse_config
+from rl.config import Config, ConfigError, GameConfig, parse_config
 from rl.experience.targets import rows_of
 from rl.insight.exploiter import ExploiterPlayer, evaluations_of, exploiter_report
 from rl.insight.questions import InsightError
 from rl.insight.versions import versions_of
 from rl.records import Evaluation, Weights
 from rl.runtime import train
-from rl.runtime.kinds import check
+from rl.runtime.kinds import check, make_worker
 from tests.rl.agents_for_tests import save_random_agent, small_config
 from tests.rl.runtime.runs import SMALL
 
@@ -31,6 +33,16 @@ def first_empty(planes: np.ndarray) -> Evaluation:
 
 def ignorant(planes: np.ndarray) -> Evaluation:
     return Evaluation(np.zeros((len(planes), 9), np.float32), np.full((len(planes), 3), 1 / 3, np.float32))
+
+
+class FirstEmptyNetwork:
+    """The same, counting as rl.inference.Evaluator does."""
+
+    evaluations, seconds = 0, 0.0
+
+    def __call__(self, planes: np.ndarray) -> Evaluation:
+        self.evaluations += len(planes)
+        return first_empty(planes)
 
 
 class FirstEmpty:
@@ -72,6 +84,13 @@ def test_every_node_of_the_opponent_follows_its_network() -> None:
     assert max(np.count_nonzero(tree.edge_visits[0, n]) for n in mine) > 1, "its own moves are searched"
 
 
+def weights_of(config: Config) -> Weights:
+    assert isinstance(config, GameConfig)
+    torch.manual_seed(0)
+    net = nets.build(config.net, TOE)
+    return Weights(5, {name: t.numpy().copy() for name, t in net.state_dict().items()})
+
+
 def worker() -> VersusWorker:
     config = small_config(
         "tic_tac_toe",
@@ -84,14 +103,8 @@ def worker() -> VersusWorker:
             "victim": "nobody",
         },
     )
-    made = VersusWorker(config, 3, FirstEmpty(), first_empty, "cpu")
-    import torch
-
-    from rl import nets
-
-    torch.manual_seed(0)
-    net = nets.build(config.net, TOE)
-    made.use(Weights(5, {name: t.numpy().copy() for name, t in net.state_dict().items()}))
+    made = VersusWorker(config, 3, FirstEmpty(), FirstEmptyNetwork(), "cpu")
+    made.use(weights_of(config))
     return made
 
 
@@ -121,6 +134,29 @@ def test_records_hold_both_sides_and_teach_one() -> None:
     assert seats == {0, 1}
     full = np.concatenate([g.full for g in report.games])
     assert 0.1 < full.mean() < 0.4, "half of the learner's half"
+
+
+def test_the_clock_counts_the_moves_of_both_sides() -> None:
+    made = worker()
+    played = made.play(moves=20)
+    on_boards = sum(len(game.actions) for game in played.games) + sum(len(line.actions) for line in made.lines)
+    assert played.moves == on_boards
+    assert 20 * len(made.lines) <= played.moves < 22 * len(made.lines), "as many a game as were asked for, on average"
+
+
+def test_what_the_victim_searches_counts_as_compute(tmp_path: Path) -> None:
+    victim = save_random_agent(tmp_path / "victim.safetensors")
+    config = parse_config(exploiter_config(victim, victim_simulations=16), "the test")
+    made = make_worker(config, 0, 1)
+    assert isinstance(made, VersusWorker)
+    made.use(weights_of(config))
+    states = np.stack([TOE.initial_state()])
+    made.victim.actions(states)
+    assert made.evaluator is not None and made.model.evaluations > 10, "its player asks the network that is counted"
+    before = made.model.evaluations
+    report = made.play(moves=4)
+    assert report.evaluations == made.evaluator.evaluations + made.model.evaluations - before
+    assert 0 < report.evaluator_seconds < report.seconds
 
 
 def exploiter_config(victim: Path, **selfplay: object) -> dict:
