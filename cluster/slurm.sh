@@ -26,6 +26,7 @@ fi
 
 # A token and ports of this job's own: other jobs, ours too, may share its nodes.
 umask 077
+export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1} # which srun does not take over from sbatch since Slurm 22.05
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$HOME/.ray/slurm-$SLURM_JOB_ID.token
 everywhere=(srun --overlap --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1)
 port=$((20000 + SLURM_JOB_ID % 5000 * 4)) # GCS, dashboard, and two for the dashboard's agents
@@ -74,7 +75,11 @@ while sum(node["Alive"] for node in ray.nodes()) < int(sys.argv[1]):
 PYTHON
 
 resume=()
-if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 ]]; then
+if [[ ${SLURM_RESTART_COUNT:-0} -gt 0 ]] && python - "$run_dir" <<'PYTHON'; then
+import sys
+from rl.runtime.checkpoint import latest_checkpoint
+sys.exit(latest_checkpoint(f"{sys.argv[1]}/checkpoints") is None)
+PYTHON
     resume=(--resume)
 fi
 # SIGTERM, two minutes before the time is up, has the run save a checkpoint and end.

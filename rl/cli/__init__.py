@@ -12,6 +12,7 @@ import importlib.metadata
 import importlib.util
 import json
 import logging
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -116,7 +117,9 @@ def train(
 
     try:
         with while_running():
-            runtime.train(resolved, folder, resume=resume, serial=serial)
+            here = runtime.train(resolved, folder, resume=resume, serial=serial)
+        if is_url(folder):
+            shutil.rmtree(here.parent)  # the copy of what is at the URL by now
     except CheckpointError as error:
         # A damaged checkpoint is the user's to replace; a disk that cannot be written is not a wrong input.
         fail(error, 1 if isinstance(error, StorageError) else 2)

@@ -43,7 +43,8 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, serial: 
     if serial and isinstance(config, GameConfig) and config.inference.servers:
         raise ConfigError("inference.servers are processes of their own: leave --serial out, or set it to 0")
     torch.set_num_threads(1)  # of this process; two that compete for a core with a thread each lose tenfold
-    session = Session(config, run_dir, resume)
+    lockstep = serial or config.run.mode == "sync"
+    session = Session(config, run_dir, resume, whole=lockstep)  # else the learners read the checkpoint
     with session:
         try:
             if serial:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayTaskError
+from ray.exceptions import ObjectLostError, RayTaskError
 
 from rl.actors.seeds import actor_seed
 from rl.records import Weights
@@ -32,7 +33,9 @@ PLAY_SECONDS = 2.0  # length of one stretch of play: how long an actor goes with
 PLAY_MOVES = 16  # ..., or so many moves a game: tiny games, whose answers are soon all recalled, end by the thousand
 WAIT_SECONDS = 1.0  # the driver looks at the clock and at Ctrl-C this often
 LOOK_SECONDS = 5.0  # .., and at the cluster's nodes this often
+ROOM_SECONDS = 60.0  # that processes wait for room in the cluster before it is said
 ACTOR_CALLS = ("start", "use", "play")
+LEARNING_LOST = (*PROCESS_LOST, LearnersLost)
 WHO = {  # by kind of call
     "add": "the learner",
     "train": "the learner",
@@ -74,6 +77,7 @@ class Driver:
         self.watch = Watch()
         self.trained = 0  # batches that were trained on
         self.waiting = 0  # stretches that were given out and not trained on yet
+        self._begun_at = time.monotonic()  # when room was first waited for; infinite once that was said
         self.servers = Servers(self.config, self.plan)
         for index, server in enumerate(self.servers.processes):
             self.calls[server.live.remote()] = Call("live", index)
@@ -86,12 +90,17 @@ class Driver:
     def _begin_learning(self, checkpoint: str | None) -> None:
         """New learners; their weights are what everyone is to use, and they say what they may do."""
         while True:
+            learners = None
             try:
-                self.learners = Learners(self.config, self.plan, checkpoint, self.session.folder.address)
-                reply, weights = self.learners.ask(self.session.used())
+                folder, waiting = self.session.folder.address, self._wait_for_learners
+                learners = Learners(self.config, self.plan, checkpoint, folder, waiting)
+                reply, weights = learners.ask(self.session.used(), waiting)
                 break
-            except (*PROCESS_LOST, LearnersLost) as error:
+            except LEARNING_LOST as error:
+                if learners is not None:
+                    learners.kill()
                 self._count_death("learner", "", error)
+        self.learners, self.learned_before = learners, reply["version"]
         self.published: Publisher[Published] = Publisher()  # a learner that fell back begins at an older version
         self._publish(reply["version"], weights)
         for actor in self.crew.actors.values():
@@ -122,6 +131,23 @@ class Driver:
     def _new_examiner(self) -> Any:
         return RayExaminer.options(num_cpus=0).remote(self.config)
 
+    def _wait_for_learners(self) -> None:
+        """While they start. Raises RunFailed when the run is asked to stop, which then has nothing new to save."""
+        if self.session.stopping:
+            raise RunFailed(f"stopped before {_learners(self.plan)} had started; checkpoints, if any, are as they were")
+        self._tell_of_room()
+
+    def _tell_of_room(self) -> None:
+        """Once, when there was no room for long: cores are asked for that other runs may hold."""
+        if time.monotonic() - self._begun_at < ROOM_SECONDS:
+            return
+        self._begun_at = math.inf
+        free = ray.available_resources()
+        self.session.progress.note(
+            f"still waiting for processes to start; free in the cluster: {free.get('CPU', 0):g} of {self.plan.cores} "
+            f"cores, {free.get('GPU', 0):g} GPUs; other runs may hold the rest"
+        )
+
     def wait_until_ready(self) -> None:
         """All actors have imported, compiled and measured what they need, and hold the first weights."""
         number, wanted = len(self.crew), self.config.run.actors
@@ -130,8 +156,11 @@ class Driver:
         if wanted not in ("auto", number):
             self.session.progress.note(f"the cluster has no room for {wanted} actors yet: others begin as nodes join")
         while any(call.kind != "live" for call in self.calls.values()) or len(self.crew) == 0:
+            if self.session.stopping:
+                return
             self.wait()
             self.look_around()
+            self._tell_of_room()
 
     @property
     def newest(self) -> Published:
@@ -210,7 +239,7 @@ class Driver:
             try:
                 call.aside = (ray.get(reference), call.aside)
             except PROCESS_LOST as error:
-                if call.kind == "add" and not isinstance(error, RayActorError):
+                if call.kind == "add" and isinstance(error, ObjectLostError):
                     # Not the learner, but the node on which the games lay, on their way to it.
                     self.session.progress.note("games of a stretch were lost with the node that they were played on")
                     self.waiting -= 1
@@ -254,7 +283,6 @@ class Driver:
         if call.worker > 0:  # the first speaks for all
             return
         if reply["measures"]:
-            self.crew.finished("learner")
             self.trained += 1
             self.waiting -= self.plan.learners
         if reply["version"] > self.published.version:
@@ -299,7 +327,7 @@ class Driver:
         if complaint:
             raise RunFailed(
                 f"{f'actor {who}' if isinstance(who, int) else f'the {who}'} {complaint} in {self.config.env}, so it "
-                f"is no accident; the newest weights are saved in {self.session.folder} for --resume; the last death: "
+                f"is no accident; {self.session.folder} holds the last checkpoint for --resume; the last death: "
                 f"{error}"
             ) from error
 
@@ -353,25 +381,31 @@ class Driver:
     def save(self) -> bool:
         """A checkpoint by the learner, which has everything that matters; False when it died and fell back."""
         try:
-            write = self.learners.checkpoint
-            self.session.patiently(lambda: ray.get(write(self.session.checkpoints, self.session.book())))
-        except PROCESS_LOST as error:
+            self._save()
+        except LEARNING_LOST as error:
             self._replace(Call("train", 0), error)
             return False
         finally:
             self.session.checkpoint_done()
+        if self.published.version > self.learned_before:  # beyond what it would come back to: no vicious circle
+            self.crew.finished("learner")
         self.watch.timeline.write(self.session.run_dir)
         return True
+
+    def _save(self) -> None:
+        session, write = self.session, self.learners.checkpoint
+        session.patiently(session.folder.send)  # at a URL, nothing that is older may be missing beside it
+        session.patiently(lambda: ray.get(write(session.checkpoints, session.book())))
 
     def save_at_fault(self) -> None:
         """The last row and the last checkpoint of a run that cannot go on; an update that failed changed nothing."""
         try:
             answer, _ = self.learners.ask(self.session.used())
             self.session.learned(answer["version"], {}, answer["busy"])
-        except PROCESS_LOST as error:
-            self._replace(Call("train", 0), error)
-        self.session.log(self.status())
-        self.save()
+            self.session.log(self.status())
+            self._save()
+        except LEARNING_LOST as error:
+            log.warning("the last checkpoint is the one before: the learner is lost too: %s", error)
 
     def examine(self) -> None:
         """The last examination, whose end is waited for; once more when the examiner dies in it."""

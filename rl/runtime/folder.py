@@ -35,6 +35,7 @@ class RunFolder:
         self.address = self._url or str(where)
         self.checkpoints = f"{self.address}/{CHECKPOINTS}"
         self._sent: dict[str, tuple[int, int]] = {}  # length and time of change of what the URL holds
+        self._one_at_a_time = threading.Lock()
         self._sending: threading.Thread | None = None
         self._over = threading.Event()
         if self._url is None:
@@ -53,7 +54,7 @@ class RunFolder:
             return
         try:
             fs, root = filesystem(self._url)
-            with reaching(self._url):
+            with self._one_at_a_time, reaching(self._url):
                 for path, name, state in self._files():
                     if self._sent.get(name) == state:
                         continue
@@ -117,8 +118,13 @@ class RunFolder:
                     name = str(entry).removeprefix(root).lstrip("/")
                     if not name or name.split("/", 1)[0] in LEFT_THERE:
                         continue
-                    (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-                    fs.get_file(entry, str(self.path / name))
+                    here = self.path / name
+                    if not here.resolve().is_relative_to(self.path.resolve()):  # "..", which stores allow in names
+                        raise Unreachable(
+                            f"cannot use {self._url!r}: it holds {name!r}, which would lie outside of the run's folder"
+                        )
+                    here.parent.mkdir(parents=True, exist_ok=True)
+                    fs.get_file(entry, str(here))
         except Unreachable as error:
             raise StorageError(str(error)) from error
         except FileNotFoundError as error:  # there is no such bucket

@@ -129,6 +129,7 @@ class Cluster:
     def _speaking(self) -> Iterator[None]:
         import requests
         from ray.exceptions import AuthenticationError
+        from ray.util.state.exception import RayStateApiException
 
         try:
             yield
@@ -141,6 +142,8 @@ class Cluster:
             raise ClusterError(
                 f"the cluster at {self.url} refuses your Ray token: it is not the cluster's own"
             ) from error
+        except (RuntimeError, RayStateApiException) as error:  # an HTTP status of 500, say
+            raise ClusterError(f"the cluster at {self.url} is in trouble itself: {_first_line(error)}") from error
 
     def submit(self, config: Config, name: str, run_dir: str | None, resume: bool) -> Job:
         """Send a run, its code included. ``run_dir``: a URL, or an absolute path as all machines see it.
@@ -175,6 +178,8 @@ class Cluster:
             try:
                 return _job(self._client.get_job_info(name))
             except RuntimeError as error:
+                if "404" not in str(error):
+                    raise
                 raise ClusterError(f"the cluster at {self.url} knows no job {name!r}{self._known()}") from error
 
     def jobs(self) -> list[Job]:

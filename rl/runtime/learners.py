@@ -7,6 +7,7 @@ together: where one is lost, all begin anew from the last checkpoint.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
@@ -20,12 +21,28 @@ from rl.runtime.placing import learner_place
 from rl.runtime.plan import Plan
 from rl.runtime.processes import RayLearner
 
+WAIT_SECONDS = 1.0  # between two looks at whether waiting goes on
+
 
 class LearnersLost(Exception):
     """Of several learners one was lost."""
 
 
-def lost_each_other(error: Exception) -> bool:
+def _answers(references: Sequence[Any], waiting: Callable[[], None]) -> list[Any]:
+    """What they refer to, once all is there, or what the first of them to fail raises.
+
+    ``waiting`` is called meanwhile, and may raise too.
+    """
+    while True:
+        ready, missing = ray.wait(list(references), num_returns=len(references), timeout=WAIT_SECONDS)
+        ray.get(ready)
+        if not missing:
+            found: list[Any] = ray.get(list(references))
+            return found
+        waiting()
+
+
+def lost_each_other(error: BaseException) -> bool:
     """Whether an error is what the others raise when a learner is gone: their exchange with it fails.
 
     torch.distributed has no class of its own for that; numbers that are not finite are no RuntimeError.
@@ -34,10 +51,18 @@ def lost_each_other(error: Exception) -> bool:
 
 
 class Learners:
-    def __init__(self, config: Config, placed: Plan, checkpoint: str | None, folder: str = ""):
+    def __init__(
+        self,
+        config: Config,
+        placed: Plan,
+        checkpoint: str | None,
+        folder: str = "",
+        waiting: Callable[[], None] = lambda: None,
+    ):
         """Start them, from a checkpoint or anew. Raises LearnersLost, or what Ray raises of a process that was lost.
 
-        ``folder``: the run's, or its URL, in which the first one writes the checkpoints.
+        ``folder``: the run's, or its URL, in which the first one writes the checkpoints. ``waiting`` is called every
+        second until there is room for them and they have started; what it raises ends them.
         """
         self.config, self.placed, self.count = config, placed, placed.learners
         self._folder = folder
@@ -47,9 +72,9 @@ class Learners:
             for rank in range(self.count):
                 self.processes.append(self._start(rank, checkpoint))
             if self.count > 1:
-                address = ray.get(self.processes[0].hold.remote())
-                ray.get([process.join.remote(address) for process in self.processes])
-        except Exception as error:
+                [address] = _answers([self.processes[0].hold.remote()], waiting)
+                _answers([process.join.remote(address) for process in self.processes], waiting)
+        except BaseException as error:
             self.kill()
             if lost_each_other(error):
                 raise LearnersLost(f"the learners did not find each other: {error}") from error
@@ -71,10 +96,18 @@ class Learners:
             options |= learner_place(self._folder)
         return RayLearner.options(**options).remote(self.config, placed.learner_threads, checkpoint, rank, self.count)
 
-    def ask(self, progress: float) -> tuple[dict[str, Any], Any]:
-        """The first one's reply to no update at all, and a reference to its weights; all have told their status."""
+    def ask(self, progress: float, waiting: Callable[[], None] = lambda: None) -> tuple[dict[str, Any], Any]:
+        """The first one's reply to no update at all, and a reference to its weights; all have told their status.
+
+        ``waiting`` is called every second meanwhile. Raises LearnersLost, or what Ray raises of a lost process.
+        """
         calls = self.train(0, progress)
-        replies = ray.get([reply for reply, _ in calls])
+        try:
+            replies = _answers([reply for reply, _ in calls], waiting)
+        except RayTaskError as error:
+            if self.count > 1 and lost_each_other(error):
+                raise LearnersLost(str(error)) from error
+            raise
         for rank, reply in enumerate(replies):
             self.told(rank, reply["allowed"], reply["status"])
         # A window that was kept counts as dealt. (What waits in a queue is not kept.)

@@ -18,25 +18,36 @@ join, except where a configuration says how many there are.
 from __future__ import annotations
 
 from envs.gym import WorldError
+from rl.config import ConfigError
+from rl.runtime.checkpoint import latest_checkpoint
 from rl.runtime.driver import Driver
 from rl.runtime.faults import RunFailed, numbers_failed, world_failed
 from rl.runtime.session import Session
 
 
+def must_be_here(session: Session) -> None:
+    """Raises ConfigError where the learner, on another machine, has saved to a disk that the driver does not see."""
+    if latest_checkpoint(session.checkpoints) is None:
+        raise ConfigError(
+            f"the checkpoint that was just written to {session.folder} is not there as the driver sees it, since the "
+            "learner is on another machine: give --run-dir a URL, or a folder on a disk that all machines share"
+        )
+
+
 def run_async(session: Session) -> None:
     """Drive a run on the cluster until its budget is used or it is asked to stop. All edges are here.
 
-    Raises RunFailed, with a checkpoint, when the environment or the numbers fail, or processes keep dying.
+    Raises RunFailed, with a checkpoint, when the environment or the numbers fail, or processes keep dying; ConfigError
+    where checkpoints are written to another machine's disk.
 
     actor ──(summary)──────────────► driver: counts, and gives the actor its next stretch
     actor ──(games, by reference)──► learner.add ──(updates allowed)──► driver: lets the learner train
     learner.train ──(measures)─────► driver: logs
     learner.train ──(weights, by reference)──► actors, examiner
     """
-    if session.restored is not None:
-        session.restored.parts.clear()  # which are the learners' to read
     drive = Driver(session)
     drive.save()  # whatever dies first, there is a checkpoint to come back to
+    must_be_here(session)
     try:
         drive.wait_until_ready()
         session.begin()

@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
+from ray.exceptions import (
+    ActorUnschedulableError,
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayTaskError,
+    WorkerCrashedError,
+)
 
 import envs
 from envs.gym import UnknownWorld, WorldError
@@ -26,7 +34,16 @@ from rl.runtime.plan import Plan
 from rl.runtime.session import write_checkpoint
 from rl.serving import Answer, BatchingEvaluator, Load
 
-PROCESS_LOST = (RayActorError, ObjectLostError)
+# What Ray raises where a process, its machine, or what it had made is gone; OutOfMemoryError of one that Ray's own
+# memory monitor has killed.
+PROCESS_LOST = (
+    RayActorError,
+    ObjectLostError,
+    OutOfMemoryError,
+    NodeDiedError,
+    WorkerCrashedError,
+    ActorUnschedulableError,
+)
 
 
 class ActorProcess:

@@ -22,7 +22,7 @@ from rl.runtime.folder import RunFolder
 from rl.runtime.kinds import Report, Stretch, check, must_match
 from rl.runtime.metrics import FILE, MetricsLog, read_metrics, trim
 from rl.runtime.progress import Progress
-from rl.storage import is_url
+from rl.storage import is_url, place
 from rl.weights import SNAPSHOTS, WEIGHTS_FILE, save_agent
 
 if TYPE_CHECKING:
@@ -50,8 +50,11 @@ class Clock:
 class Session:
     """Opens a run's folder, new or to be resumed, and keeps its books while it is driven."""
 
-    def __init__(self, config: Config, run_dir: str | Path, resume: bool):
-        """Raises ConfigError, in one sentence, when the folder does not fit what was asked for."""
+    def __init__(self, config: Config, run_dir: str | Path, resume: bool, whole: bool = True):
+        """Raises ConfigError, in one sentence, when the folder does not fit what was asked for.
+
+        ``whole``: a checkpoint that is resumed is read with its parts; else others read those.
+        """
         self.config, self.folder = config, RunFolder(run_dir)
         self.run_dir, self.checkpoints = self.folder.path, self.folder.checkpoints
         newest = latest_checkpoint(self.checkpoints)
@@ -64,7 +67,7 @@ class Session:
         self.restored: Checkpoint | None = None
         self.clock = Clock()
         if newest is not None:
-            self.restored = load_checkpoint(newest)
+            self.restored = load_checkpoint(newest, lambda parts: parts if whole else [])
             self._check_same_run("actors" in self.restored.state)
             self.clock = Clock(**self.restored.state["clock"])
             told = trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
@@ -232,11 +235,15 @@ class Session:
         folder.mkdir(exist_ok=True)
         save_agent(folder / f"{weights.version:08d}.safetensors", weights, self.config, asdict(self.tick()))
 
-    def _forget_snapshots(self) -> None:
-        """Remove those beyond the counters, whose updates will be done again."""
-        for path in sorted((self.run_dir / SNAPSHOTS).glob("*.safetensors")):
-            if int(path.stem) > self.clock.learner_steps:
-                path.unlink()
+    def _forget_snapshots(self) -> int:
+        """Remove those beyond the counters, whose updates will be done again; returns how many there were."""
+        beyond = set()
+        for folder in {self.run_dir, place(self.folder.address)}:  # at a URL, what was sent there too
+            for path in (folder / SNAPSHOTS).glob("*.safetensors"):
+                if int(path.stem) > self.clock.learner_steps:
+                    beyond.add(path.name)
+                    path.unlink()
+        return len(beyond)
 
     def examination_due(self) -> bool:
         return time.monotonic() - self._examined >= 60 * self.config.evaluation.minutes
@@ -304,7 +311,7 @@ class Session:
         self.clock.seconds = seconds
         self._stretch, self._busy = Stretch(), 0.0
         trim(self.run_dir, self.clock.learner_steps, self.clock.env_steps)
-        self._forget_snapshots()
+        self._snapshots -= self._forget_snapshots()  # which are to be kept anew
         self._recall()
 
 

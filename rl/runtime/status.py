@@ -7,7 +7,7 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from rl.runtime.metrics import FILE, declared
+from rl.runtime.metrics import CLOCK, FILE, declared
 from rl.storage import Place, Unreachable, place, reaching
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def run_status(address: str) -> dict[str, Any]:
     if not latest:
         raise StatusError(f"the run in {address!r} has no metrics yet")
     status: dict[str, Any] = {"run": address, "silent_seconds": round(max(0.0, time.time() - changed), 1)}
-    status |= {name: latest[name] for name in ("seconds", "env_steps", "games", "learner_steps", "evaluations")}
+    if missing := [name for name in CLOCK if name not in latest]:
+        raise StatusError(f"the metrics of the run in {address!r} lack {', '.join(missing)}: it is none of fuseki's")
+    status |= {name: latest[name] for name in CLOCK}
     for key, names in FIGURES.items():
         status[key] = next((latest[name] for name in names if name in latest), None)
     for group, template in PER.items():
@@ -96,13 +98,19 @@ def cluster_status(cluster: Cluster) -> dict[str, Any]:
 
 
 def _job_status(cluster: Cluster, job: Job) -> dict[str, Any]:
+    from rl.runtime.jobs import ClusterError
+
     told: dict[str, Any] = {"job": job.name, "status": job.status, "run_dir": job.run_dir}
     told["seconds"] = round((job.ended or time.time()) - job.started, 1) if job.started else None
     if job.status == "RUNNING" and job.run_dir:
         try:
             told["run"] = run_status(job.run_dir)
         except (StatusError, ValueError, OSError):  # on the head's own disk, say: then what the job printed last
-            told["said"] = next((line for line in reversed(cluster.log(job.name).splitlines()) if line.strip()), "")
+            try:
+                said = cluster.log(job.name).splitlines()
+            except ClusterError as error:  # one unreadable log hides no other job
+                said = [str(error)]
+            told["said"] = next((line for line in reversed(said) if line.strip()), "")
     return told
 
 

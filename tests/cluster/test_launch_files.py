@@ -161,10 +161,19 @@ def open_doors(name: str, text: str) -> list[str]:
     """What in a launch file starts Ray without the token, or shows the dashboard to others than the head itself."""
     found = []
     if name in KUBERAY:
-        for document in yaml.safe_load_all(text):
+        documents = list(yaml.safe_load_all(text))
+        policies = [d["spec"]["podSelector"]["matchLabels"] for d in documents if d["kind"] == "NetworkPolicy"]
+        for document in documents:
             spec = document["spec"].get("rayClusterSpec", document["spec"])
-            if "headGroupSpec" in spec and spec.get("authOptions") != {"mode": "token"}:
+            if "headGroupSpec" not in spec:
+                continue
+            if spec.get("authOptions") != {"mode": "token"}:
                 found.append(f"{document['kind']} without authOptions")
+            for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+                labels = group["template"].get("metadata", {}).get("labels", {})
+                labels |= {"ray.io/cluster": document["metadata"]["name"]} if document["kind"] == "RayCluster" else {}
+                if not any(policy.items() <= labels.items() for policy in policies):
+                    found.append(f"pods of {document['kind']} that no NetworkPolicy closes")
         return found
     whole = re.sub(r"\\?\n\s+(?=--)", " ", text)  # commands over several lines
     for line in whole.splitlines():
@@ -184,6 +193,12 @@ def test_nothing_starts_ray_without_the_token(name: str) -> None:
     careless = text.replace("authOptions: {mode: token}", "").replace("RAY_AUTH_MODE=token", "")
     assert open_doors(name, careless)
     assert name in KUBERAY or open_doors(name, text.replace("127.0.0.1", "0.0.0.0"))
+    assert name not in KUBERAY or open_doors(
+        name,
+        text.replace("matchLabels: {app: ", "matchLabels: {other: ").replace(
+            "matchLabels: {ray.io/cluster", "matchLabels: {other"
+        ),
+    )
 
 
 def test_nothing_in_here_holds_a_secret() -> None:

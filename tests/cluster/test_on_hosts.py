@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 
+import grpc
 import pytest
 import requests
 import s3fs
@@ -139,6 +140,27 @@ def test_a_job_is_watched_stopped_and_gone_on_with(cluster: RayCluster) -> None:
     assert counts == sorted(counts)
 
 
+# A question to each kind of Ray process, which answers it to whoever may ask.
+GRPC = (
+    "/ray.rpc.NodeInfoGcsService/GetAllNodeInfo",
+    "/ray.rpc.NodeManagerService/GetNodeStats",
+    "/ray.rpc.ObjectManagerService/FreeObjects",
+    "/ray.rpc.CoreWorkerService/GetCoreWorkerStats",
+    "/ray.rpc.RayletDriver/ClusterInfo",
+)
+
+
+def grpc_status(address: str, method: str) -> grpc.StatusCode:
+    """What a port says to an empty question without a token."""
+    with grpc.insecure_channel(address) as channel:
+        try:
+            channel.unary_unary(method)(b"", timeout=5)
+        except grpc.RpcError as error:
+            code: grpc.StatusCode = error.code()
+            return code
+    return grpc.StatusCode.OK
+
+
 def test_without_the_token_every_port_refuses(cluster: RayCluster) -> None:
     at = ("--address", cluster.address)
     nobody = cluster.fuseki("status", *at, check=False, HOME="/tmp")
@@ -160,6 +182,12 @@ def test_without_the_token_every_port_refuses(cluster: RayCluster) -> None:
                 answered[port, path] = answer.text[:200]
     # Prometheus's port serves metrics whatever the path is.
     assert all("# HELP" in text for text in answered.values()), answered
+    # The others speak gRPC, each port some of Ray's services.
+    said = {(port, method): grpc_status(f"{cluster.head.ip}:{port}", method) for port in ports for method in GRPC}
+    assert grpc.StatusCode.OK not in said.values(), said
+    locked = {port for (port, _), status in said.items() if status == grpc.StatusCode.UNAUTHENTICATED}
+    print(f"{len(ports)} ports, of which {len(locked)} refuse by gRPC's UNAUTHENTICATED: {sorted(locked)}")
+    assert 6379 in locked and len(locked) >= 3, said
     posted = requests.post(f"{cluster.address}/api/jobs/", json={"entrypoint": "touch /tmp/got-in"}, timeout=5)
     assert posted.status_code == 401
     program = (

@@ -116,6 +116,21 @@ def refused(*arguments: str) -> str:
     return done.stderr
 
 
+def test_a_bucket_whose_names_lead_out_of_the_run_writes_nothing_there(bucket: str, tmp_path: Path) -> None:
+    """Object stores take any text as a name, "..", too; a stranger's run must not write where it likes."""
+    (tmp_path / "there").mkdir()
+    outside = f"evil/../../..{tmp_path}/there/planted"
+    s3fs.S3FileSystem.clear_instance_cache()
+    store = s3fs.S3FileSystem()
+    for key in (outside, "evil/config.yaml"):
+        store.call_s3("put_object", Bucket="runs", Key=key, Body=b"planted")
+    config = write_config(tmp_path / "small.yaml", learner_steps=1)
+    said = refused("train", str(config), "--run-dir", f"{bucket}/evil", "--serial")
+    assert "would lie outside of the run's folder" in said
+    assert not list((tmp_path / "there").iterdir())
+    store.call_s3("delete_object", Bucket="runs", Key=outside)
+
+
 def test_a_killed_run_goes_on_from_its_url_alone(bucket: str, tmp_path: Path) -> None:
     url = f"{bucket}/killed"
     config = write_config(tmp_path / "config.yaml", mode="sync", learner_steps=STEPS, checkpoint_minutes=0.001)

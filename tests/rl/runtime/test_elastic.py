@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.rl.runtime.runs import finish, rows, start, steps, wait_until, write_config
+from tests.rl.runtime.runs import finish, rows, saved_step, start, steps, wait_until, write_config
 
 RAY = Path(sys.executable).parent / "ray"
 SECONDS = 240  # for anything to happen
@@ -86,6 +86,27 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
             assert found.processes[0].poll() is None and time.monotonic() < deadline, log.read_text()
             time.sleep(0.2)
         yield found
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.slow
+def test_a_run_that_waits_for_room_says_so_and_can_be_stopped(
+    nodes: Nodes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, run_dir = write_config(tmp_path / "small.yaml", learner_steps=10**7, actors=1), tmp_path / "run"
+    first = start(config, tmp_path / "first")  # which has the only core
+    wait_until(lambda: steps(tmp_path / "first") > 5, first, SECONDS)
+    waiting = start(config, run_dir)
+    wait_until((run_dir / "checkpoints").exists, waiting, SECONDS)
+    time.sleep(70)  # it speaks after a minute
+    assert waiting.poll() is None and not (run_dir / "metrics.jsonl").exists()
+    os.kill(waiting.pid, signal.SIGTERM)
+    output = finish(waiting, 60)
+    assert "Traceback" not in output
+    assert output.count("still waiting for processes to start; free in the cluster: 0 of 1 cores") == 1
+    assert saved_step(run_dir) == 0
+    os.kill(first.pid, signal.SIGINT)
+    finish(first)
 
 
 @pytest.mark.timeout(1200)

@@ -179,6 +179,31 @@ def test_a_cluster_without_a_lock_gets_nothing(tmp_path: Path) -> None:
     assert "takes jobs from anybody, without a token, so nothing is sent there" in said
 
 
+class Ailing(http.server.BaseHTTPRequestHandler):
+    """A dashboard that asks for the token, tells its version, and fails at all else."""
+
+    def do_GET(self) -> None:
+        version = self.path == "/api/version"
+        self.send_response(401 if "Authorization" not in self.headers else 200 if version else 500)
+        self.end_headers()
+        self.wfile.write(b'{"version": "4", "ray_version": "2.60.0", "ray_commit": "x"}' if version else b"overloaded")
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_what_a_cluster_in_trouble_says(tmp_path: Path) -> None:
+    config = str(write_config(tmp_path / "small.yaml", learner_steps=1))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ailing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        at = ("--address", f"127.0.0.1:{server.server_port}")
+        for words in (("status",), ("submit", "--stop", "job"), ("submit", "--status", "job"), ("submit", config)):
+            assert "500" in refused(*words, *at)
+        server.shutdown()
+
+
 def test_wrong_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = str(write_config(tmp_path / "small.yaml", learner_steps=1))
     nobody = f"127.0.0.1:{free_port()}"

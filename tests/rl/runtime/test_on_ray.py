@@ -14,8 +14,12 @@ import pytest
 from rl import runtime
 from rl.config import ConfigError, GameConfig, load_config
 from rl.runtime.checkpoint import latest_checkpoint, load_checkpoint
+from rl.runtime.crew import MAX_DEATHS_IN_A_ROW
+from rl.runtime.loop import LocalActors, cycle
+from rl.runtime.on_ray import must_be_here
 from rl.runtime.plan import plan
 from rl.runtime.processes import ActorProcess, LearnerProcess
+from rl.runtime.session import Session
 from tests.rl.runtime.runs import (
     final_weights,
     finish,
@@ -79,6 +83,41 @@ def test_deaths_of_actor_learner_and_everything(kind: str, tmp_path: Path) -> No
         assert 0 <= last["eval/accuracy_network"] <= 1
     else:
         assert last["eval/episodes"] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_learner_that_dies_before_each_checkpoint_is_no_accident(tmp_path: Path) -> None:
+    """However much it has trained in between: it would come back to the same checkpoint for ever."""
+    run_dir = tmp_path / "run"
+    process = start(
+        write_config(tmp_path / "small.yaml", learner_steps=100_000, checkpoint_minutes=100, actors=1), run_dir
+    )
+
+    def restarts() -> float:
+        return rows(run_dir)[-1].get("selfplay/restarts", 0)
+
+    for deaths in range(MAX_DEATHS_IN_A_ROW + 1):
+        while restarts() < deaths:
+            wait_until(lambda: restarts() > 0, process)
+        wait_until(lambda: steps(run_dir) > 5, process)
+        [learner] = workers(process, "LearnerProcess")
+        learner.send_signal(signal.SIGKILL)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1 and "Traceback" not in output
+    assert "error: the learner has died 5 times without finishing anything" in output.splitlines()[-1]
+    assert f"{str(run_dir)!r} holds the last checkpoint for --resume" in output
+    assert saved_step(run_dir) == 0
+
+
+def test_a_checkpoint_that_the_driver_does_not_see_is_told_of(tmp_path: Path) -> None:
+    """The learner's machine has a disk of its own."""
+    config = load_config(write_config(tmp_path / "small.yaml", learner_steps=3))
+    with Session(config, tmp_path / "run", resume=False) as session:
+        with pytest.raises(ConfigError, match="on another machine: give --run-dir a URL"):
+            must_be_here(session)
+        cycle(session, LocalActors(config), None)
+        must_be_here(session)
 
 
 @pytest.mark.timeout(200)

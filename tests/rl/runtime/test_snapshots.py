@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rl.config import Config, ConfigError, parse_config
 from rl.insight.versions import is_run, versions_of
+from rl.records import Weights
 from rl.runtime import train
 from rl.runtime.metrics import read_metrics
 from rl.runtime.session import Session
+from rl.storage import place
 from rl.weights import SNAPSHOTS, WEIGHTS_FILE, AgentError, load_agent
 from tests.rl.runtime.runs import KINDS
 
@@ -66,6 +69,27 @@ def test_snapshots_of_updates_that_are_done_again_go(tmp_path: Path) -> None:
     longer = config_of("games without search", evaluations=3001)
     Session(longer, tmp_path, resume=True).metrics.close()
     assert newest.exists() and not beyond.exists()
+
+
+@pytest.mark.parametrize("where", ["folder", "memory://run-with-snapshots"])
+def test_what_a_learner_that_fell_back_had_kept_is_kept_anew(where: str, tmp_path: Path) -> None:
+    config = config_of("games without search", evaluations=None, learner_steps=60, snapshots=3)
+    address = where if "://" in where else str(tmp_path / where)
+    with Session(config, address, resume=False) as session:
+        session.begin()
+        session.clock.learner_steps = 20
+        assert session.snapshot_due()
+        session.keep_snapshot(Weights(20, {"w": np.zeros(3)}))
+        earlier = session.book()
+        session.clock.learner_steps = 45
+        assert session.snapshot_due()
+        session.keep_snapshot(Weights(45, {"w": np.zeros(3)}))
+        session.folder.send()
+        session.rewind(earlier)
+        assert [path.stem for path in (place(address) / SNAPSHOTS).iterdir()] == ["00000020"]
+        assert not session.snapshot_due()
+        session.clock.learner_steps = 41
+        assert session.snapshot_due()
 
 
 def test_a_run_needs_an_end() -> None:

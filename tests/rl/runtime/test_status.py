@@ -74,6 +74,7 @@ def test_only_the_end_of_a_long_file_is_read(tmp_path: Path, monkeypatch: pytest
         (("run", "--address", "http://x:8265"), "give the folder of a run, or a cluster by --address"),
         (("nowhere",), "there is no run in 'nowhere'"),
         (("empty",), "has no metrics yet"),
+        (("strange",), "lack games, learner_steps, evaluations, seconds"),
         (("foo://bucket/run",), "foo://bucket/run"),
         (("--address", "ray://head:10001"), "must be the cluster's dashboard"),
     ],
@@ -83,6 +84,7 @@ def test_what_is_wrong_is_said_in_a_sentence(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(Path("empty"))
+    write(Path("strange"), {"env_steps": 3})
     done = fuseki("status", *words)
     assert done.exit_code == 2 and done.stdout == ""
     assert why in done.stderr and len(done.stderr.strip().splitlines()) == 1
