@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +95,12 @@ def test_a_learner_that_dies_before_each_checkpoint_is_no_accident(tmp_path: Pat
         write_config(tmp_path / "small.yaml", learner_steps=100_000, checkpoint_minutes=100, actors=1), run_dir
     )
 
-    def restarts() -> float:
-        return rows(run_dir)[-1].get("selfplay/restarts", 0)
+    def trained_after(deaths: int) -> bool:
+        found = rows(run_dir)
+        return bool(found) and found[-1].get("selfplay/restarts", 0) >= deaths and found[-1]["learner_steps"] > 5
 
     for deaths in range(MAX_DEATHS_IN_A_ROW + 1):
-        while restarts() < deaths:
-            wait_until(lambda: restarts() > 0, process)
-        wait_until(lambda: steps(run_dir) > 5, process)
+        wait_until(partial(trained_after, deaths), process)
         [learner] = workers(process, "LearnerProcess")
         learner.send_signal(signal.SIGKILL)
     output, _ = process.communicate(timeout=120)
