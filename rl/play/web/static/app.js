@@ -129,6 +129,7 @@ function opinion() {
 const hasOwnership = () => Boolean(state.analysis?.ownership) || ["go"].includes(state.game.kind);
 
 function paint() {
+  $("overlay").hidden = !board.shape;
   $("overlay-ownership").hidden = !hasOwnership();
   for (const input of document.querySelectorAll('input[name="overlay"]')) input.checked = input.value === overlay;
   const analysis = state.explain ? state.analysis : null;

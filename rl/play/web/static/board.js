@@ -124,8 +124,10 @@ export class Board {
       host.style.setProperty("--aspect", "auto");
       host.parentElement.parentElement.style.setProperty("--aspect", "1");
       this.text = h("pre", { class: "board-text", tabindex: 0, "aria-label": `${game.title}, drawn as text` });
+      this.text.addEventListener("keydown", (event) => this.key(event));
       this.choices = h("div", { class: "text-moves", role: "group", "aria-label": "Moves" });
-      host.append(this.text, this.choices);
+      // Stones beside names are painted with the gradients.
+      host.append(s("svg", { class: "sr", "aria-hidden": "true" }, gradients()), this.text, this.choices);
       return;
     }
     const aspect = (shape.width / shape.height).toFixed(4);
@@ -384,8 +386,8 @@ export class Board {
   /** Circles for shares of 1 by action, with `label(action)` where there is room. */
   heat(shares, label, best) {
     const { layers, shape, game } = this;
-    layers.heat.replaceChildren();
     if (!shape) return;
+    layers.heat.replaceChildren();
     const most = Math.max(0.0001, ...shares.values());
     for (const [action, share] of shares) {
       const at = this.place(action);
@@ -408,8 +410,9 @@ export class Board {
   /** Who will own each point, in [-1, 1] for the first player; dead stones get a cross. */
   ownership(owners, dead = []) {
     const { layers, shape, game } = this;
+    if (!shape) return;
     layers.ownership.replaceChildren();
-    if (!shape || !owners) return;
+    if (!owners) return;
     for (let r = 0; r < game.rows; r++)
       for (let c = 0; c < game.columns; c++) {
         const owner = owners[r * game.stride + c], size = 17 * Math.sqrt(Math.abs(owner));
@@ -486,6 +489,7 @@ export class Board {
 
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!this.shape) return this.on.key(event);
     const { rows, columns } = this.game;
     let [r, c] = this.roaming;
     switch (event.key) {

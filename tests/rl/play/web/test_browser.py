@@ -147,6 +147,22 @@ def test_a_game_by_keys_alone(browser: Any, faults: list[str]) -> None:
         assert page.evaluate("document.activeElement.getAttribute('role')") == "gridcell", "and comes back"
 
 
+@pytest.mark.parametrize(("name", "drawn"), [("flat", "X"), ("worded", "#")])
+def test_a_game_of_ones_own_whose_actions_are_no_places(name: str, drawn: str, browser: Any, faults: list[str]) -> None:
+    ours = agent(f"tests.rl.play.web.web_for_tests:{name}", name)
+    with served(ours, limits=Limits(simulations=4)) as (url, desk):
+        page = visit(browser, url, faults)
+        page.locator(".text-moves button").first.click()
+        wait(page, "document.querySelectorAll('#moves button').length === 2")
+        assert table(desk).session.moves[0] == 0
+        assert drawn in page.text_content(".board-text")
+        wait(page, "document.querySelectorAll('#candidates tbody tr:not(.blank)').length > 1")
+        assert not page.locator("#overlay").is_visible(), "there is no board to show it on"
+        page.locator(".board-text").focus()
+        page.keyboard.press("u")
+        wait(page, "document.querySelectorAll('#moves button').length === 0")
+
+
 def test_what_the_agent_sees_of_go(browser: Any, faults: list[str]) -> None:
     ours = agent("go5", auxiliary={"ownership": 1.0})
     with served(ours, start=Start(agent="go5", seats=[Seat(), Seat()], simulations=40)) as (url, _):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,17 +14,29 @@ from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketTestSession
 
 import envs
+from envs.game import HEADER, Game
 from rl import nets
 from rl.agent import Agent
 from rl.gym_agent import GymAgent
 from rl.play.web.rooms import Rooms
 from rl.play.web.server import PORT, Desk, bind, create_app
 from rl.records import Weights
+from tests.examples.connect_three import COLUMNS, connect_three
 from tests.rl.agents_for_tests import random_weights, rollout_config, small_config
 
 RESNET = {"encoder": {"kind": "resnet", "channels": 8, "blocks": 2}, "policy_channels": 4, "value_channels": 4}
 HERE = f"http://localhost:{PORT}"
 MESSAGES = 400  # at most, until what is waited for
+
+
+def flat() -> Game:
+    """A game of a user's own whose actions are, by default, no places on the board."""
+    return replace(connect_three(), env_id="flat", action_layout="flat")
+
+
+def worded() -> Game:
+    """The same, drawn in other marks than those that are understood."""
+    return replace(flat(), env_id="worded", render=lambda state: " ".join("-#@"[s] for s in state[HEADER:][-COLUMNS:]))
 
 
 def agent(env_id: str, name: str = "", **net: Any) -> Agent:
