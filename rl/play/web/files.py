@@ -55,7 +55,10 @@ def _read_json(text: str, game: Game) -> Read:
     if points is not None and komi(game) is not None:
         if type(points) not in (int, float):
             raise ValueError("'komi' must be a number")
-        options["komi"] = float(points)
+        try:
+            options["komi"] = float(points)
+        except OverflowError:
+            raise ValueError("'komi' is too large a number") from None
     return Read(options, tuple(moves))
 
 

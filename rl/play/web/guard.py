@@ -13,11 +13,10 @@ import ipaddress
 import json
 import re
 import secrets
-from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from starlette.requests import cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_BYTES = 1 << 20
@@ -61,7 +60,7 @@ class Guard:
             return 403, f"this server answers at localhost:{self.port}, not for the host {host[:100]!r}"
         origin = headers.get("origin")
         changes = scope["type"] == "websocket" or scope["method"] not in READING
-        if changes and origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if changes and origin is not None and not _is_of(origin, host):
             return 403, f"a page of {origin[:100]!r} may not do this here"
         if changes and headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return 403, "a page of another site may not do this here"
@@ -79,20 +78,14 @@ class Guard:
         return port == self.port and (name == "localhost" or is_loopback(name))
 
     def _known(self, scope: Scope, headers: dict[str, str]) -> bool:
-        offered = list(self._cookies(headers.get("cookie", "")))
+        # Not http.cookies, which drops them all where another application's is odd.
+        offered = [cookie_parser(headers.get("cookie", "")).get(self.cookie, "")]
         scheme, _, word = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             offered.append(word.strip())
         if scope["type"] == "http" and scope["method"] == "GET":
             offered += parse_qs(scope["query_string"].decode("latin-1")).get("token", [])
         return any(secrets.compare_digest(word.encode(), (self.token or "").encode()) for word in offered)
-
-    def _cookies(self, header: str) -> Iterable[str]:
-        try:
-            jar = SimpleCookie(header)
-        except CookieError:
-            return []
-        return [jar[self.cookie].value] if self.cookie in jar else []
 
     def _in_query(self, scope: Scope) -> bool:
         return "token" in parse_qs(scope["query_string"].decode("latin-1"))
@@ -108,6 +101,14 @@ class Guard:
         headers = [(b"location", place.encode()), (b"set-cookie", cookie.encode()), (b"content-length", b"0")]
         await send({"type": "http.response.start", "status": 303, "headers": headers + fixed_headers("")})
         await send({"type": "http.response.body", "body": b""})
+
+
+def _is_of(origin: str, host: str) -> bool:
+    """Whether an Origin header names this host and port."""
+    try:
+        return urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

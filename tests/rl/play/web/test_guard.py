@@ -58,6 +58,7 @@ def test_a_name_that_was_made_to_point_here_is_not(host: str, local: TestClient)
     [
         {"origin": "http://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"origin": f"http://localhost:{PORT + 1}"},
         {"origin": f"http://localhost:{PORT}.evil.example"},
         {"sec-fetch-site": "cross-site"},
@@ -124,6 +125,11 @@ def test_the_printed_url_leaves_a_cookie_and_no_trace_of_the_token(remote: TestC
         .headers["location"]
         .startswith("/evil")
     )
+
+
+def test_another_applications_odd_cookie_hides_no_token(remote: TestClient) -> None:
+    odd = f'a={{"x":1}}; fuseki-{PORT}={TOKEN}; b="'
+    assert remote.get("/api/agents", headers={"cookie": odd}).status_code == 200
 
 
 def test_programs_send_the_token_as_a_bearer(remote: TestClient) -> None:

@@ -249,6 +249,14 @@ def test_what_cannot_be_granted(
     assert after == here, "nothing has changed"
 
 
+@pytest.mark.parametrize("komi", ["1" + "0" * 400, "1e400", "-1e400", "NaN", '"7"', "0.25", "true"])
+def test_a_files_komi_that_is_none(komi: str, client: TestClient) -> None:
+    place = f"/api/rooms/{opened(client, 'go5', explain=False)['id']}"
+    answer = client.put(f"{place}/game", json={"text": f'{{"env": "go5", "moves": [], "komi": {komi}}}'})
+    assert answer.status_code == 422, answer.text
+    assert "komi" in answer.json()["error"]
+
+
 def test_out_of_turn_and_after_the_end(client: TestClient) -> None:
     room = opened(client, "tic_tac_toe", explain=False)
     place = f"/api/rooms/{room['id']}"
