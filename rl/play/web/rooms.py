@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rl.play.web.refusal import Refusal
 
@@ -33,17 +33,25 @@ SWEEP_SECONDS = 30.0
 CLOSING_SECONDS = 2.0  # for workers to end
 
 
+Work = Literal["reply", "explain", "episode", "prepare"]
+PREPARING = 4  # threads that load agents, read files, and the like: short, or waiting for a disk
+
+
 class Pool:
-    """Threads for work. Replies that a person waits for do not queue behind explanations that others look at."""
+    """Threads for work, those of each kind by themselves.
+
+    Replies that a person waits for do not queue behind explanations or episodes that others look at, and whoever opens
+    a page or begins a game waits for no search.
+    """
 
     def __init__(self) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self._urgent = ThreadPoolExecutor(cores, "reply")
-        self._other = ThreadPoolExecutor(cores, "explain")
+        sizes: dict[Work, int] = {"reply": cores, "explain": cores, "episode": cores, "prepare": PREPARING}
+        self._threads = {kind: ThreadPoolExecutor(size, kind) for kind, size in sizes.items()}
 
-    async def run(self, function: Callable[[], T], stop: threading.Event | None = None, *, urgent: bool = True) -> T:
+    async def run(self, function: Callable[[], T], stop: threading.Event | None = None, *, kind: Work) -> T:
         """``function()`` in a thread. Where whoever waits is cancelled, ``stop`` is set and the thread soon done."""
-        future = asyncio.get_running_loop().run_in_executor(self._urgent if urgent else self._other, function)
+        future = asyncio.get_running_loop().run_in_executor(self._threads[kind], function)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -53,7 +61,7 @@ class Pool:
             raise
 
     def close(self) -> None:
-        for threads in (self._urgent, self._other):
+        for threads in self._threads.values():
             threads.shutdown(wait=False, cancel_futures=True)
 
 

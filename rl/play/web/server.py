@@ -68,7 +68,7 @@ class Desk:
 
     async def open(self, wanted: Start) -> Room:
         """A new room for the agent. Raises Refusal."""
-        found = await self.pool.run(lambda: self.agents.get(wanted.agent))
+        found = await self.pool.run(lambda: self.agents.get(wanted.agent), kind="prepare")
         is_show = isinstance(found, GymAgent)
         room = Show(self.agents, self.pool, self.sampled) if is_show else Table(self.agents, self.pool, self.limits)
         await self.slowly(room, lambda: room.start(wanted))
@@ -78,7 +78,7 @@ class Desk:
     async def slowly(self, room: Room, prepare: Callable[[], Callable[[], None]]) -> None:
         """``prepare`` in a thread, then in the event loop what it has returned."""
         async with room.lock:
-            begin = await self.pool.run(prepare)
+            begin = await self.pool.run(prepare, kind="prepare")
             begin()
 
     async def close(self) -> None:
@@ -234,7 +234,7 @@ AShow = Annotated[Show, Depends(_show)]
 @api.get("/api/agents")
 async def agents(desk: ADesk) -> View:
     levels = [{"level": n, "simulations": limit.simulations} for n, limit in LEVELS.items()]
-    listed = await desk.pool.run(desk.agents.list)
+    listed = await desk.pool.run(desk.agents.list, kind="prepare")
     return {"agents": listed, "levels": levels, "start": desk.first.model_dump(exclude_none=True)}
 
 
@@ -275,7 +275,11 @@ async def undo(wanted: Undo, table: ATable) -> View:
 
 @api.patch("/api/rooms/{room}")
 async def change(wanted: Change, table: ATable, desk: ADesk) -> View:
-    await desk.slowly(table, lambda: table.change(wanted))
+    if wanted.seats is None:  # nothing to load
+        async with table.lock:
+            table.change(wanted)()
+    else:
+        await desk.slowly(table, lambda: table.change(wanted))
     return table.view()
 
 

@@ -7,9 +7,10 @@ import contextlib
 import io
 import json
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,12 +23,13 @@ from rl.play.episodes import fresh_seed
 from rl.play.web.agents import Agents
 from rl.play.web.refusal import Refusal
 from rl.play.web.requests import Control, Start
-from rl.play.web.rooms import Pool, Room
+from rl.play.web.rooms import Pool, Room, Viewer
 from rl.weights import AgentError
 from rl.worlds import make_world
 
 FRAME_SECONDS = 1 / 30  # between two pictures; steps in between are not drawn
 KEPT_EPISODES = 200
+T = TypeVar("T")
 MOST_ACTIONS = 32  # whose probabilities are shown
 
 
@@ -126,6 +128,14 @@ class Show(Room):
         self._failure: str | None = None
         self._steps_wanted = 0
         self._restart = False
+        self._picture: bytes | None = None  # the latest message with one, of the stage that there is
+
+    @asynccontextmanager
+    async def viewer(self) -> AsyncIterator[Viewer]:
+        async with super().viewer() as viewer:
+            if self._picture is not None:  # while paused there is no other
+                viewer.tell("frame", self._picture)
+            yield viewer
 
     def view(self) -> dict[str, Any]:
         return {
@@ -187,22 +197,31 @@ class Show(Room):
         agent, sampled = self.agent, self.sampled
         self._restart, self._steps_wanted = False, 0
         opening = asyncio.ensure_future(
-            self._pool.run(lambda: Watched(lambda: Stage(agent, sampled), agent.config.rollout.timeout_seconds))
+            self._run(lambda: Watched(lambda: Stage(agent, sampled), agent.config.rollout.timeout_seconds))
         )
         try:
             stage = await asyncio.shield(opening)
         except asyncio.CancelledError:  # made for nobody
-            opening.add_done_callback(lambda done: done.exception() or done.result().close())
+            with contextlib.suppress(WorldError, UnknownWorld, AgentError):
+                await self._close(await opening)
             raise
         try:
             self._fps = stage._object.frames_per_second
-            frame = await self._pool.run(stage.look)
+            frame = await self._run(stage.look)
             self._tell(frame)
             self.touch()
             await self._episodes(stage)
         finally:
-            with contextlib.suppress(WorldError):
-                await asyncio.shield(asyncio.ensure_future(self._pool.run(stage.close)))
+            self._picture = None
+            await self._close(stage)
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        return await self._pool.run(function, kind="episode")
+
+    async def _close(self, stage: Any) -> None:
+        """In a thread, as it may take long; whoever waits for it may leave."""
+        with contextlib.suppress(WorldError):
+            await asyncio.shield(asyncio.ensure_future(self._run(stage.close)))
 
     async def _episodes(self, stage: Any) -> None:
         due = drawn = time.monotonic()
@@ -214,7 +233,7 @@ class Show(Room):
                 continue
             self._steps_wanted = max(0, self._steps_wanted - 1)
             draw = self.paused or time.monotonic() - drawn >= FRAME_SECONDS * 0.9
-            frame = await self._pool.run(lambda: stage.step(draw))  # noqa: B023  # it is awaited at once
+            frame = await self._run(lambda: stage.step(draw))  # noqa: B023  # it is awaited at once
             if draw or frame.ended:
                 drawn = time.monotonic()
                 self._tell(frame)
@@ -228,4 +247,5 @@ class Show(Room):
             await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     def _tell(self, frame: Frame) -> None:
-        self.publish("frame", packed(frame.told | {"episode": self._count + 1 - frame.ended}, frame.picture))
+        self._picture = packed(frame.told | {"episode": self._count + 1 - frame.ended}, frame.picture)
+        self.publish("frame", self._picture)

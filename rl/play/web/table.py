@@ -290,12 +290,17 @@ class Table(Room):
     async def _reply(self, engine: Engine) -> None:
         session, version, stop, began = self.session, self.version, self._stop, time.monotonic()
         moves, watch = list(session.moves), self._watch(len(session.moves), session.side)
+        state, agent, explain = session.state, self.agent, self.explain
 
         def think() -> Choice:
             engine.go_to(moves)
-            return engine.choose(watch=watch, stop=stop)
+            if engine.agent.name == agent.name:
+                return engine.choose(watch=watch, stop=stop)
+            if explain:  # whose opinion is shown is another than who thinks: of it there is a glance
+                watch.tell(Report(agent.analyse_state(state, 0), None))
+            return engine.choose(stop=stop)
 
-        choice = await self._pool.run(think, stop)
+        choice = await self._pool.run(think, stop, kind="reply")
         if None not in session.seats:  # two agents, at a pace that people can follow
             while not stop.is_set() and (rest := began + self.pace - time.monotonic()) > 0:
                 self.changed.clear()
@@ -328,7 +333,7 @@ class Table(Room):
 
         if over:
             self._values[ply] = 0.0 if state[STATUS] == DRAW else 1.0 if state[STATUS] == FIRST_WON else -1.0
-        await self._pool.run(think, stop, urgent=False)
+        await self._pool.run(think, stop, kind="explain")
         if not stop.is_set() and version == self.version:
             self._explained[ply] = simulations
             self.touch()
@@ -374,7 +379,7 @@ class Table(Room):
                 state = session.game.after(state, moves[ply])
             return found
 
-        found = await self._pool.run(think, stop, urgent=False)
+        found = await self._pool.run(think, stop, kind="explain")
         if version == self.version:
             self._values = found | self._values
             self.touch()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
+import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -17,9 +18,11 @@ from rl.play.engine import LEVELS
 from rl.play.web import rooms as rooms_module
 from rl.play.web.guard import MOST_BYTES
 from rl.play.web.requests import Seat, Start
+from rl.play.web.table import Limits
 from rl.sgf import read_sgf
-from tests.rl.play.web.web_for_tests import agent, live, opened, rooms, serving, until
+from tests.rl.play.web.web_for_tests import agent, live, opened, rooms, serving, slowed, until
 
+LONG = 8.0  # seconds of a search
 PERSON: dict[str, Any] = {"agent": None}
 
 
@@ -112,6 +115,42 @@ def test_two_agents_play_each_other_and_can_be_paused(client: TestClient) -> Non
         back = client.post(f"{place}/undo", json={}).json()
         assert len(back["moves"]) == len(state["moves"]) - 1
         assert back["paused"], "or they would play the same move again at once"
+
+
+def test_whoever_pauses_or_opens_a_page_waits_for_no_search() -> None:
+    ours = agent("go5")
+    asked = slowed(ours, 0.02)
+    with serving(ours, limits=Limits(seconds=LONG)) as served, ExitStack() as stack:
+        for _ in range(1 + (os.cpu_count() or 1)):  # more than there are threads for
+            room = opened(served, "go5", seats=[{"agent": "go5"}, PERSON], explain=False)
+            until(stack.enter_context(live(served, room["id"])), type="state")
+        while not asked:
+            time.sleep(0.01)
+        began, place = time.monotonic(), f"/api/rooms/{room['id']}"
+        for change in ({"pace": 1}, {"shown": 0}, {"paused": True}):
+            assert served.patch(place, json=change).status_code == 200
+        seats = [{"agent": "go5", "level": 2}, PERSON]
+        assert served.patch(place, json={"seats": seats}).json()["seats"][0]["level"] == 2
+        assert served.get("/api/agents").status_code == 200
+        opened(served, "go5")
+        assert time.monotonic() - began < LONG / 2
+        time.sleep(0.2)
+        assert served.get(place).json()["moves"] == [], "what was thought when it was paused is not played"
+
+
+def test_what_the_explaining_agent_sees_is_not_what_its_opponent_thinks() -> None:
+    mine, other = agent("tic_tac_toe", "mine"), agent("tic_tac_toe", "other", encoder={"kind": "mlp", "width": 8})
+    value = {a.name: a.analyse_state(a.game.initial_state(), 0).value for a in (mine, other)}
+    assert abs(value["mine"] - value["other"]) > 0.01
+    with serving(mine, other, limits=Limits(simulations=40)) as served:
+        room = opened(served, "mine", seats=[{"agent": "other"}, PERSON], simulations=50)
+        with live(served, room["id"]) as heard:
+            analyses = []
+            while (told := until(heard)).get("waits") != "person":
+                analyses += [told["analysis"]] if told["type"] == "analysis" else []
+            assert [a["simulations"] for a in analyses] == [0], "one glance, and nothing of the other's search"
+            assert analyses[0]["value"] == pytest.approx(value["mine"], abs=1e-4)
+            assert told["values"][0] == pytest.approx(value["mine"], abs=1e-4)
 
 
 def test_every_position_is_explained(client: TestClient) -> None:
@@ -333,26 +372,15 @@ def test_rooms_make_way_and_expire(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_tab_closed_in_mid_search_ends_it() -> None:
     ours = agent("tic_tac_toe")
     with serving(ours, start=Start(agent="tic_tac_toe", seats=[Seat(), Seat(agent="tic_tac_toe")])) as served:
-        asked = 0
-        evaluator = ours.evaluator(1)
-        began = threading.Event()
-
-        def slow(planes: Any) -> Any:
-            nonlocal asked
-            asked += 1
-            began.set()
-            time.sleep(0.02)
-            return evaluator(planes)
-
-        ours._evaluators = {(leaves, 0.0): slow for leaves in (1, 2, 4, 8, 16, 32)}  # type: ignore[misc]
-        ours.speed = (1, 50.0)
+        asked = slowed(ours, 0.02)
         room = opened(served, "tic_tac_toe", simulations=5000)
         with live(served, room["id"]) as heard:
             until(heard, type="state")
-            assert began.wait(10)
+            while not asked:
+                time.sleep(0.01)
         time.sleep(0.3)
-        before = asked
+        before = len(asked)
         time.sleep(0.3)
-        assert asked == before, "nobody looks any more"
+        assert len(asked) == before, "nobody looks any more"
         table: Any = rooms(served).get(room["id"])
         assert table._explainer._search is None, "its tree is given back"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 from starlette.testclient import WebSocketTestSession
 
 from rl.play.web.show import packed, png
-from tests.rl.play.web.web_for_tests import MESSAGES, agent, gym_agent, live, opened, serving
+from tests.rl.play.web.web_for_tests import MESSAGES, Slow, agent, gym_agent, live, opened, serving
 
 HERE = "tests.envs.scripted_worlds"
 
@@ -86,6 +87,35 @@ def test_an_environment_that_fails_says_so_and_can_be_begun_anew() -> None:
             while not (state := told_by(heard)[0]).get("failure"):
                 pass
             assert "render raised RuntimeError: no screen" in state["failure"]
-            client.post(f"{place}/control", json={"restart": True})
-            seen = [told_by(heard)[0].get("failure") for _ in range(2)]
-            assert None in seen or any(seen)
+            assert client.post(f"{place}/control", json={"restart": True}).json()["failure"] is None
+            while (failure := told_by(heard)[0]["failure"]) is None:
+                pass
+            assert failure == state["failure"], "begun anew, it fails anew"
+
+
+def test_a_second_page_sees_paused_episodes_too() -> None:
+    with serving(gym_agent(f"{HERE}:Drawn")) as client:
+        room = opened(client, "acting")
+        client.post(f"/api/rooms/{room['id']}/control", json={"paused": True})
+        with live(client, room["id"]) as first:
+            while "step" not in (told := told_by(first))[0]:
+                pass
+            with live(client, room["id"]) as second:
+                assert told_by(second)[0]["type"] == "state"
+                assert told_by(second) == told and told[1][1:4] == b"PNG"
+
+
+def test_nobody_waits_for_an_environment_that_is_slowly_made_and_closed() -> None:
+    with serving(gym_agent("tests.rl.play.web.web_for_tests:Slow")) as client:
+        room = opened(client, "acting")
+        with live(client, room["id"]) as heard:
+            told_by(heard)
+        # The page is gone while the environment is being made: it is closed once it is there.
+        longest, deadline = 0.0, time.monotonic() + 60
+        while not Slow.closed.is_set():
+            assert time.monotonic() < deadline
+            began = time.monotonic()
+            assert client.get(f"/api/rooms/{room['id']}").status_code == 200
+            longest = max(longest, time.monotonic() - began)
+            time.sleep(0.02)
+        assert longest < 2, "its close takes 4 seconds"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from rl.gym_agent import GymAgent
 from rl.play.web.rooms import Rooms
 from rl.play.web.server import PORT, Desk, bind, create_app
 from rl.records import Weights
+from tests.envs.scripted_worlds import Ansi
 from tests.examples.connect_three import COLUMNS, connect_three
 from tests.rl.agents_for_tests import random_weights, rollout_config, small_config
 
@@ -49,6 +51,36 @@ def agent(env_id: str, name: str = "", **net: Any) -> Agent:
             parameter.add_(0.5 * torch.randn(parameter.shape))
     tensors = {key: tensor.numpy().copy() for key, tensor in module.state_dict().items()}
     return Agent(name or env_id, Weights(1, tensors), config, {}, "cpu")
+
+
+def slowed(ours: Agent, seconds: float) -> list[float]:
+    """Let each evaluation of the agent take so long; when it was asked is in the list."""
+    asked: list[float] = []
+    evaluator = ours.evaluator(1)
+
+    def slow(planes: Any) -> Any:
+        asked.append(time.monotonic())
+        time.sleep(seconds)
+        return evaluator(planes)
+
+    ours._evaluators = {(leaves, 0.0): slow for leaves in (1, 2, 4, 8, 16, 32)}  # type: ignore[misc]
+    ours.speed = (1, 1 / seconds)
+    return asked
+
+
+class Slow(Ansi):
+    """Takes its time to be made and to be closed."""
+
+    closed = threading.Event()
+
+    def __init__(self, render_mode: str | None = None) -> None:
+        super().__init__(render_mode)
+        time.sleep(0.5 if render_mode else 0)
+
+    def close(self) -> None:
+        if self.render_mode:
+            time.sleep(4)
+            self.closed.set()
 
 
 def gym_agent(env: str, name: str = "acting", **options: Any) -> GymAgent:
