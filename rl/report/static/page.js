@@ -165,14 +165,14 @@ function drawBoard(game, ply) {
     const edge = (i, from, to, player) => {
       const [x, y] = place(i), points = [];
       for (let k = from; k <= to; k++) points.push(corner(x, y, k, 1));
-      element(svg, "polyline", { points: points.join(" "), fill: "none", stroke: `var(--${player ? "c1" : "c0"})`, "stroke-width": 0.28 });
+      element(svg, "polyline", { points: points.join(" "), fill: "none", stroke: `var(--hex-${player ? "blue" : "red"})`, "stroke-width": 0.28 });
     };
     for (let c = 0; c < w; c++) { edge(c, 5, 7, 0); edge((h - 1) * w + c, 2, 4, 0); }
     for (let r = 0; r < h; r++) { edge(r * w, 4, 5, 1); edge(r * w + w - 1, 1, 2, 1); }
     for (let i = 0; i < h * w; i++) {
       const [x, y] = place(i);
       const points = [0, 1, 2, 3, 4, 5].map((k) => corner(x, y, k, 0.97)).join(" ");
-      const fill = cells[i] === "X" ? "var(--c0)" : cells[i] === "O" ? "var(--c1)" : "var(--raised)";
+      const fill = cells[i] === "X" ? "var(--hex-red)" : cells[i] === "O" ? "var(--hex-blue)" : "var(--raised)";
       element(svg, "polygon", { points, fill, stroke: "var(--line)", "stroke-width": 0.06 });
     }
     if (last >= 0) element(svg, "circle", { cx: place(last)[0], cy: place(last)[1], r: 0.28, fill: "var(--paper)" });
@@ -192,7 +192,7 @@ function drawBoard(game, ply) {
   for (let i = 0; i < h * w; i++) {
     const [x, y] = at(i).map((v) => v + 0.5), what = cells[i];
     if (game.look === "discs") {
-      const fill = what === "X" ? "#e5484d" : what === "O" ? "#f5c542" : "var(--paper)";
+      const fill = what === "X" ? "var(--yellow)" : what === "O" ? "var(--red)" : "var(--paper)";
       element(svg, "circle", { cx: x, cy: y, r: 0.4, fill });
     } else if (game.look === "marks") {
       if (what === "X") element(svg, "path", { d: `M${x - 0.25} ${y - 0.25}l.5 .5m0 -.5l-.5 .5`, stroke: "var(--c0)", "stroke-width": 0.1, "stroke-linecap": "round" });

@@ -26,6 +26,7 @@ from tests.rl.small import small_config
 from tests.rl.test_plot import write_run
 
 CHROMIUM = shutil.which("chromium")
+ROOMS = Path(__file__).parents[3] / "rl"
 
 
 def with_config(folder: Path, **changes: Any) -> Path:
@@ -208,11 +209,8 @@ def test_what_cannot_be_reported_on_is_one_sentence(tmp_path: Path) -> None:
     assert not (tmp_path / "page.html").exists()
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt install chromium)")
-@pytest.mark.parametrize("several", [False, True])
-def test_a_browser_draws_it(several: bool, tmp_path: Path) -> None:
-    runs = [with_games(with_config(write_run(tmp_path / f"seed-{s}"), seed=s)) for s in range(1 + 2 * several)]
-    page = write_report(runs, tmp_path / "page.html")
+def drawn_by_a_browser(page: Path, tmp_path: Path) -> str:
+    """The page's elements once its script has run, without a complaint."""
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     command = [str(CHROMIUM), *flags.split(), "--disable-component-update", "--disable-sync", "--enable-logging=stderr"]
     command += [f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom", page.as_uri()]
@@ -221,11 +219,36 @@ def test_a_browser_draws_it(several: bool, tmp_path: Path) -> None:
     )
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert not console, console
+    return done.stdout
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt install chromium)")
+@pytest.mark.parametrize("several", [False, True])
+def test_a_browser_draws_it(several: bool, tmp_path: Path) -> None:
+    runs = [with_games(with_config(write_run(tmp_path / f"seed-{s}"), seed=s)) for s in range(1 + 2 * several)]
+    page = write_report(runs, tmp_path / "page.html")
+    drawn = drawn_by_a_browser(page, tmp_path)
     panels = sum(len(section["panels"]) for section in embedded(page.read_text())["sections"])
-    assert done.stdout.count("<canvas") == panels > 10
-    assert "Move 7 of 7: 3. First player won." in done.stdout
-    assert done.stdout.count('fill="#e5484d"') == 4  # the winner's discs
-    assert done.stdout.count('<button type="button" class="random"') == 1
+    assert drawn.count("<canvas") == panels > 10
+    assert "Move 7 of 7: 3. First player won." in drawn
+    assert drawn.count('fill="var(--yellow)"') == 4  # the winner's discs
+    assert drawn.count('<button type="button" class="random"') == 1
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (apt install chromium)")
+def test_colours_are_those_of_the_page_to_play_on(tmp_path: Path) -> None:
+    run = with_config(write_run(tmp_path / "one"))
+    match = run / "games" / "one-against-two-20260101-000000"
+    match.mkdir(parents=True)
+    game = {"env": "hex3", "first": "one", "second": "two", "outcome": 1, "moves": [0, 1, 3, 4, 6]}
+    (match / "1.json").write_text(json.dumps(game))
+    drawn = drawn_by_a_browser(write_report([run], tmp_path / "page.html"), tmp_path)
+    assert drawn.count('fill="var(--hex-red)"') == 3 and drawn.count('fill="var(--hex-blue)"') == 2
+    ours, theirs = (
+        dict(re.findall(r"--(yellow|red|hex-red|hex-blue): (#\w+)", (ROOMS / sheet).read_text()))
+        for sheet in ("report/static/page.css", "play/web/static/board.css")
+    )
+    assert ours == theirs and len(ours) == 4
 
 
 def test_the_workspace_has_the_same_panels() -> None:
