@@ -36,7 +36,8 @@ def attribute(question: Question, method: Method) -> tuple[Tensor, ...]:
         import captum.attr  # noqa: F401
     except ModuleNotFoundError as error:
         raise ImportError(MISSING) from error
-    with captum_unasked():
+    # cuDNN refuses gradients of recurrent layers in evaluation mode.
+    with captum_unasked(), torch.backends.cudnn.flags(enabled=False):
         return _attribute(question, method)
 
 

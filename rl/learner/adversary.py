@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from envs.gym import Part
 from rl.acting import ActionSpec
@@ -126,7 +126,7 @@ def perturb(
     training = net.training
     net.eval()  # or its running statistics would move
     try:
-        with torch.enable_grad(), captum_unasked():
+        with torch.enable_grad(), captum_unasked(), differentiable(net):
             actions = mode(net.spec, policy(*scaled).detach())
             if attack.kind == "fgsm":
                 fgsm, reach = FGSM(policy, loss), attack.epsilon
@@ -143,6 +143,16 @@ def perturb(
     finally:
         net.train(training)
     return shown(tuple(x.detach() for x in found))
+
+
+@contextmanager
+def differentiable(net: nn.Module) -> Iterator[None]:
+    """Gradients in evaluation mode, which cuDNN refuses of its recurrent layers: torch's own take their place."""
+    if any(isinstance(module, nn.RNNBase) for module in net.modules()):
+        with torch.backends.cudnn.flags(enabled=False):
+            yield
+    else:  # and convolutions stay as fast as they are
+        yield
 
 
 @contextmanager

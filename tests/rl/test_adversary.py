@@ -56,6 +56,33 @@ def test_perturbations_stay_within_the_ball_and_touch_nothing_else(kind: AttackK
     assert torch.equal(nothing["observation"], observations["observation"])
 
 
+@pytest.mark.parametrize("kind", ["fgsm", "pgd"])
+def test_recurrent_layers_are_attacked_without_cudnn(kind: AttackKind) -> None:
+    """Which has no gradients of them in evaluation mode; networks without memory keep it."""
+    for core in (None, {"kind": "lstm", "width": 4}):
+        config = rollout_config("CartPole-v1", net={"encoder": {"kind": "mlp", "width": 8, "depth": 1}, "core": core})
+        net = network(config)
+        allowed: list[bool] = []
+        watched = next(m for m in net.modules() if isinstance(m, torch.nn.LSTM if core else torch.nn.Linear))
+        watched.register_forward_hook(lambda *_, seen=allowed: seen.append(torch.backends.cudnn.enabled))
+        observations, parts = seen(), spec_of(config).observation
+        attack, units = Attack(kind, 0.2, 2), units_of(parts, observations)
+        perturb(net, parts, observations, net.initial_state(64), first(), attack, units)
+        assert set(allowed) == {core is None} and torch.backends.cudnn.enabled
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("core", ["rnn", "lstm", "gru"])
+def test_recurrent_layers_are_attacked_on_a_gpu(core: str) -> None:
+    net_config = {"encoder": {"kind": "mlp", "width": 8, "depth": 1}, "core": {"kind": core, "width": 4}}
+    config = rollout_config("CartPole-v1", net=net_config)
+    net = network(config).cuda()
+    observations, parts = {name: x.cuda() for name, x in seen().items()}, spec_of(config).observation
+    attack, units = Attack("pgd", 0.2, 2), units_of(parts, observations)
+    shown = perturb(net, parts, observations, net.initial_state(64), first().cuda(), attack, units)
+    assert (shown["observation"] - observations["observation"]).abs().max() > 0
+
+
 def test_gradients_find_worse_points_than_chance() -> None:
     net, observations = network(), seen(256)
     parts = spec_of(CART).observation

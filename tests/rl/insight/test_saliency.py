@@ -1,5 +1,7 @@
 """Attributions of functions whose shares are known, and whether deletion curves tell a good ranking from a bad one."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -35,6 +37,19 @@ def linear(rows: int = 5) -> Question:
 def test_gradients_are_magnitudes_of_the_slopes() -> None:
     x, y = attribute(linear(), "gradients")
     assert torch.equal(x, WEIGHTS.abs().expand(5, 2, 3)) and torch.equal(y, torch.full((5, 1), 10.0))
+
+
+@pytest.mark.parametrize("method", ["gradients", "integrated_gradients"])
+def test_gradients_do_without_cudnn(method: Method) -> None:
+    """Whose recurrent layers refuse them in evaluation mode."""
+    question, allowed = linear(), []
+
+    def forward(*given: Tensor) -> Tensor:
+        allowed.append(torch.backends.cudnn.enabled)
+        return question.forward(*given)
+
+    attribute(replace(question, forward=forward), method)
+    assert allowed and not any(allowed) and torch.backends.cudnn.enabled
 
 
 @pytest.mark.parametrize("method", ["integrated_gradients", "occlusion"])
