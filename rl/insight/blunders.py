@@ -19,10 +19,10 @@ from rl.agent import Agent
 from rl.evaluation.solver import ILLEGAL, SolverError, solver_for
 from rl.evaluation.solver import action_values as signs
 from rl.evaluation.truth import TruthSet
+from rl.insight.intervals import share
 from rl.insight.positions import visited
 from rl.insight.questions import InsightError
 from rl.insight.symmetry import _answers
-from rl.records import MatchResult
 from rl.storage import replacing
 
 SLOW_PLIES = range(12, 17)  # of Connect Four, which the solver takes up to a second for each
@@ -44,17 +44,18 @@ def blunders(
     """
     game = agent.game
     truth = TruthSet.load(game.env_id, "test")
-    states, moves, values, sources = [], [], [], []
+    states, moves, values, sources, games = [], [], [], [], []
     if truth is not None and truth.moves is not None:
         states, moves, values = list(truth.states), list(truth.moves), list(truth.action_values)
-        sources = ["truth set"] * len(states)
+        sources, games = ["truth set"] * len(states), list(range(len(states)))
     if own or truth is None or truth.moves is None:
         try:
             solver = solver_for(game)
         except SolverError as error:
             raise InsightError(f"without a truth set a solver is needed, and {error}") from error
         found = visited(agent, max(own, 1), seed)
-        for i, (state, line) in enumerate(zip(found.states, found.moves, strict=True)):
+        first = len(states)
+        for i, (state, line, owner) in enumerate(zip(found.states, found.moves, found.games, strict=True)):
             if progress is not None:
                 progress(i + 1)
             if game.env_id == "connect_four" and int(state[PLY]) in SLOW_PLIES:
@@ -63,6 +64,7 @@ def blunders(
             moves.append(line)
             values.append(signs(solver.scores(state)))
             sources.append("own play")
+            games.append(first + int(owner))
     answers = _answers(agent, np.stack(states), simulations, seed)
     truths = np.stack(values).astype(int)
     rows = np.arange(len(states))
@@ -75,12 +77,12 @@ def blunders(
     report: dict[str, Any] = {"env": game.env_id, "agent": agent.name, "simulations": simulations}
     for name, part in (("truth", ~own_rows), ("own", own_rows)):
         if part.any():
-            wrong = int((lost[part] > 0).sum())
-            low, high = MatchResult(wrong, 0, int(part.sum()) - wrong).interval()
+            wrong = lost[part] > 0
+            found_share, low, high = share(wrong, np.array(games)[part])
             report |= {
                 f"{name}_positions": int(part.sum()),
-                f"{name}_blunders": wrong,
-                f"{name}_share": wrong / int(part.sum()),
+                f"{name}_blunders": int(wrong.sum()),
+                f"{name}_share": found_share,
                 f"{name}_share_low": low,
                 f"{name}_share_high": high,
                 f"{name}_value_error": float(np.abs(searched - best)[part].mean()),

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from rl.agent import Agent
+from rl.insight.intervals import mean, share
 from rl.insight.positions import Positions, mirrored
-from rl.records import MatchResult
 
 LANES = 64
 
@@ -17,8 +17,9 @@ def symmetry_report(agent: Agent, positions: Positions, simulations: int, seed: 
     """How often mirrored and rotated positions get the mirrored move, and how far policy and value move.
 
     Plain JSON values: pairs (of a position and one of its images, those that are their own image left out), and, of
-    the network alone and of ``simulations`` a move, the share of pairs with the ``same_move`` (95 % interval), the mean
-    total variation between the policies, and the mean difference of the values. Without symmetries: pairs 0.
+    the network alone and of ``simulations`` a move, each with its 95 % interval: the share of pairs with the
+    ``same_move``, the mean total variation between the policies, and the mean difference of the values. Without
+    symmetries: pairs 0.
     """
     game = agent.game
     assert game.action_symmetries is not None
@@ -35,6 +36,7 @@ def symmetry_report(agent: Agent, positions: Positions, simulations: int, seed: 
     if not images:
         return report
     which, order = np.array(originals), game.action_symmetries[np.array(symmetries)]
+    games = positions.games[which]
     for name, budget in (("network", 0), ("search", simulations)):
         if name == "search" and not budget:
             continue
@@ -44,15 +46,13 @@ def symmetry_report(agent: Agent, positions: Positions, simulations: int, seed: 
         expected = np.take_along_axis(first.policy[which], order, 1)
         inverse = np.argsort(order, 1)
         same = np.take_along_axis(inverse, first.action[which][:, None], 1)[:, 0] == second.action
-        low, high = MatchResult(int(same.sum()), 0, int((~same).sum())).interval()
         value = [found.wdl[:, 0] - found.wdl[:, 2] for found in (first, second)]
-        report |= {
-            f"{name}_same_move": float(same.mean()),
-            f"{name}_same_move_low": low,
-            f"{name}_same_move_high": high,
-            f"{name}_policy_distance": float(0.5 * np.abs(expected - second.policy).sum(1).mean()),
-            f"{name}_value_difference": float(np.abs(value[0][which] - value[1]).mean()),
-        }
+        for measure, told in (
+            ("same_move", share(same, games)),
+            ("policy_distance", mean(0.5 * np.abs(expected - second.policy).sum(1), games)),
+            ("value_difference", mean(np.abs(value[0][which] - value[1]), games)),
+        ):
+            report |= dict(zip((f"{name}_{measure}{end}" for end in ("", "_low", "_high")), told, strict=True))
     return report | {"simulations": simulations}
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from rl.insight.perturbation import budget_curve, units_for
 from rl.insight.positions import visited
 from rl.insight.questions import InsightError
 from rl.insight.symmetry import symmetry_report
-from rl.records import Weights
+from rl.records import Evaluation, Weights
 from tests.rl.agents_for_tests import random_weights, rollout_config, save_random_agent, save_rollout_agent
 
 
@@ -85,28 +86,42 @@ def test_an_indifferent_network_is_symmetric_and_a_random_one_is_not(toe: Agent)
     assert "search_same_move" not in indifferent
 
 
+class Averaged(Agent):
+    """An agent that has learned the mirror: its network's answers are averaged over the symmetries."""
+
+    def evaluator(self, batch_size: int, score_utility: float = 0.0) -> Any:
+        evaluate, game = super().evaluator(batch_size), self.game
+        assert game.point_symmetries is not None and game.action_symmetries is not None
+
+        def average(planes: np.ndarray) -> Evaluation:
+            flat = planes.reshape(*planes.shape[:2], -1)
+            answers = [
+                (evaluate(np.ascontiguousarray(flat[:, :, points]).reshape(planes.shape)), np.argsort(actions))
+                for points, actions in zip(game.point_symmetries, game.action_symmetries, strict=True)  # type: ignore[arg-type]
+            ]
+            logits = np.mean([found.logits[:, inverse] for found, inverse in answers], 0)
+            return Evaluation(logits, np.mean([found.wdl for found, _ in answers], 0))
+
+        return average
+
+
 def test_the_same_network_is_compared_with_its_mirrored_self(toe: Agent) -> None:
-    """A network that has learned the mirror: its answers are averaged over the symmetries by hand."""
-    found = visited(toe, 20)
-    game = toe.game
-    assert game.point_symmetries is not None and game.action_symmetries is not None
+    found = visited(toe, 60)
+    told = symmetry_report(Averaged("averaged", toe.weights, toe.config, {}), found, 0)
+    assert told["network_policy_distance"] < 1e-5 and told["network_value_difference"] < 1e-5
+    # But for ties of positions that are their own image in another mirror, of which either move may be played.
+    assert told["network_same_move"] > 0.9 > symmetry_report(toe, found, 0)["network_same_move"]
 
-    def symmetric(planes: np.ndarray) -> np.ndarray:
-        flat = planes.reshape(len(planes), planes.shape[1], -1)
-        total = np.zeros((len(planes), game.num_actions))
-        evaluate = toe.evaluator(64)
-        for points, actions in zip(game.point_symmetries, game.action_symmetries, strict=True):  # type: ignore[arg-type]
-            logits = evaluate(np.ascontiguousarray(flat[:, :, points]).reshape(planes.shape)).logits
-            total += logits[:, np.argsort(actions)]
-        return total.argmax(1)
 
-    from rl.insight.positions import mirrored
-
-    for k in range(len(game.action_symmetries)):
-        images = np.stack([game.replay(mirrored(game, moves, k)) for moves in found.moves])
-        image, original = symmetric(game.encode(images)), symmetric(game.encode(found.states))
-        inverse = np.argsort(game.action_symmetries[k])
-        assert (inverse[original] == image).mean() > 0.9  # but for ties of positions that are their own mirror image
+def test_positions_of_one_game_do_not_narrow_the_interval(toe: Agent) -> None:
+    found = visited(toe, 40)
+    once = symmetry_report(toe, found, 0)
+    again = symmetry_report(toe, found.take(np.repeat(np.arange(40), 5)), 0)
+    assert again["pairs"] == 5 * once["pairs"]
+    for name in ("network_same_move", "network_policy_distance", "network_value_difference"):
+        widths = [told[f"{name}_high"] - told[f"{name}_low"] for told in (again, once)]
+        assert widths[0] == pytest.approx(widths[1], rel=0.03), "but for the rounding of other batches"
+        assert once[f"{name}_low"] < once[name] < once[f"{name}_high"]
 
 
 def test_blunders_are_told_with_their_truth(toe: Agent, tmp_path: Path) -> None:
