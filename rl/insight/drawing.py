@@ -20,6 +20,13 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 FIRST, SECOND = "#1a1a1a", "#ffffff"  # stones, with a grey edge
 
 
+def _colours(count: int) -> list[Any]:
+    """As many colours; beyond those of COLOURS from dark to light."""
+    from matplotlib import colormaps
+
+    return list(COLOURS[:count]) if count <= len(COLOURS) else [colormaps["viridis"](i / count) for i in range(count)]
+
+
 def _figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure  # without pyplot, and so without a global state or a display
 
@@ -95,7 +102,9 @@ def saliency_picture(
     axes, *beside = figure.subplots(1, 2 if both else 1, squeeze=False)[0]
     image = draw_board(axes, game, state, heat, signed=signed, marks=[] if mark is None else [mark], values=True)
     axes.set_title(title, fontsize=8, wrap=True)
-    figure.colorbar(image, ax=axes, shrink=0.8).ax.tick_params(labelsize=7)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.ax.tick_params(labelsize=7)
+    bar.set_label("share: blue speaks for it, red against" if signed else "magnitude of the slope", fontsize=7)
     if faithfulness is not None:
         _deletion(beside[0], faithfulness, "points")
     figure.savefig(out)
@@ -110,10 +119,13 @@ def _deletion(axes: Axes, summary: dict[str, Any], what: str) -> None:
         axes.fill_between(
             summary["hidden"], summary[f"{name}_low"], summary[f"{name}_high"], color=colour, alpha=0.2, linewidth=0
         )
+    axes.tick_params(labelsize=7)
+    axes.set_xticks(summary["hidden"])
     axes.set_xlabel(f"{what} hidden", fontsize=8)
-    axes.set_ylabel("change of the decision", fontsize=8)
+    of_policy = "ranked_changed" in summary
+    axes.set_ylabel("total variation of the policy" if of_policy else "change of the explained number", fontsize=8)
     axes.set_ylim(bottom=0)
-    axes.set_title(f"{summary['positions']} others, with 95 % intervals", fontsize=8)
+    axes.set_title(f"hiding in {summary['positions']} others, with 95 % intervals", fontsize=8)
     axes.legend(fontsize=8, frameon=False)
 
 
@@ -151,6 +163,7 @@ def inputs_picture(
             right.barh(names, shares, color=[COLOURS[0] if v >= 0 else COLOURS[1] for v in shares])
             for axes in (left, right):
                 axes.invert_yaxis()
+                axes.tick_params(labelsize=8)
                 axes.axvline(0, color="0.3", linewidth=0.8)
         left.set_title(f"{name} as seen", fontsize=9)
         right.set_title("share in the decision", fontsize=9)
@@ -237,6 +250,7 @@ def probes_picture(out: Path, rows: Sequence[dict[str, Any]], title: str) -> Non
         axes.grid(axis="y", color="0.9")
     for line in grid:
         line[0].set_ylabel("balanced accuracy", fontsize=8)
+        line[0].tick_params(axis="y", labelsize=7)
     handles, labels = grid.flat[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)), fontsize=8, frameon=False)
     figure.suptitle(title, fontsize=10)
@@ -244,12 +258,12 @@ def probes_picture(out: Path, rows: Sequence[dict[str, Any]], title: str) -> Non
 
 
 def budgets_picture(out: Path, curves: dict[str, list[dict[str, Any]]], title: str) -> None:
-    """Return against strength: a panel an attack, a line an agent, whose name stands before " · " in the key."""
+    """Return against strength: a panel an attack, a line an agent."""
     attacks = list(dict.fromkeys(row["attack"] for rows in curves.values() for row in rows))
     figure = _figure(3.8 * len(attacks), 3.6)
     grid = figure.subplots(1, len(attacks), squeeze=False, sharey=True)[0]
     for axes, attack in zip(grid, attacks, strict=True):
-        for (name, rows), colour in zip(curves.items(), COLOURS):
+        for (name, rows), colour in zip(curves.items(), _colours(len(curves)), strict=True):
             line = [row for row in rows if row["attack"] == attack]
             x, low, high = ([row[key] for row in line] for key in ("epsilon", "return_low", "return_high"))
             axes.plot(x, [row["return_mean"] for row in line], "o-", color=colour, label=name, markersize=4)
@@ -264,12 +278,19 @@ def budgets_picture(out: Path, curves: dict[str, list[dict[str, Any]]], title: s
 
 
 def exploiter_picture(out: Path, rows: Sequence[dict[str, Any]], title: str) -> None:
-    """The exploiter's score against the share of its victim's compute, a line for each budget of the victim."""
+    """The exploiter's score by the compute of its training, a line for each budget of the victim.
+
+    As a share of the victim's compute, or, where that is not known, in evaluated positions.
+    """
+    from matplotlib.ticker import EngFormatter
+
     figure = _figure(5.4, 3.8)
     axes = figure.add_subplot()
-    for budget, colour in zip(dict.fromkeys(row["victim_simulations"] for row in rows), COLOURS):
+    known = all(row["compute_share"] is not None for row in rows)
+    budgets = list(dict.fromkeys(row["victim_simulations"] for row in rows))
+    for budget, colour in zip(budgets, _colours(len(budgets)), strict=True):
         line = [row for row in rows if row["victim_simulations"] == budget]
-        x = [100 * row["compute_share"] for row in line]
+        x = [100 * row["compute_share"] if known else row["evaluations"] for row in line]
         name = "network alone" if budget == 0 else f"{budget} simulations"
         axes.plot(x, [row["score"] for row in line], "o-", color=colour, label=f"victim: {name}", markersize=4)
         axes.fill_between(
@@ -277,7 +298,9 @@ def exploiter_picture(out: Path, rows: Sequence[dict[str, Any]], title: str) -> 
         )
     axes.axhline(0.5, color="0.6", linewidth=0.8)
     axes.set_ylim(0, 1)
-    axes.set_xlabel("exploiter's training, % of the victim's evaluations")
+    axes.set_xlabel("exploiter's training, " + ("% of the victim's evaluations" if known else "evaluated positions"))
+    if not known:
+        axes.xaxis.set_major_formatter(EngFormatter())
     axes.set_ylabel("exploiter's score")
     axes.legend(fontsize=8, frameon=False)
     axes.set_title(title, fontsize=9)
