@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,7 @@ app = typer.Typer(help="Why an agent decides as it does: saliency, attention, pr
 Moves = Annotated[str, typer.Option(help="Moves from the initial position, such as 3,3,2. Board games.")]
 Out = Annotated[Path | None, typer.Option(metavar="PNG", help="Picture to write.")]
 Steps = Annotated[int, typer.Option(min=0, help="Steps into an episode. Gymnasium environments.")]
+PICTURES = (".png", ".svg", ".pdf")
 BOARD_OPTIONS, EPISODE_OPTIONS = ("moves", "action"), ("steps", "seed")
 
 
@@ -42,6 +44,8 @@ def need_extra(out: Path | None = None) -> None:
         if importlib.util.find_spec(package) is None:
             raise WrongInput(f"this needs {package}: pip install 'fuseki[insight]'")
     if out is not None:
+        if out.suffix.lower() not in PICTURES:
+            raise WrongInput(f"--out: {str(out)!r} must end in one of {', '.join(PICTURES)}")
         check_writable(out.parent)
 
 
@@ -68,17 +72,21 @@ def saliency(
     """Which stones, points or pixels a decision rests on."""
     need_extra(out)
     from rl.gym_agent import GymAgent
+    from rl.insight.wording import explained_lines, point_name
 
     loaded = load_any(agent, device)
     options = {"method": method.value, "target": target.value, "faithfulness": faithfulness, "seed": seed, "out": out}
     if isinstance(loaded, GymAgent):
         refuse(context, BOARD_OPTIONS, f"is for board games and {agent!r} acts in {loaded.config.env}")
         result = running(lambda: _saliency_of_moment(loaded, steps, **options))  # type: ignore[arg-type]
+        lines = explained_lines(result, f"action {result['action']}", result["shares"])
     else:
         refuse(context, ["steps"], f"is for Gymnasium environments and {agent!r} plays {loaded.game.title}")
         state, chosen = _position(loaded, moves, action)
         result = running(lambda: _saliency_of_position(loaded, state, chosen, moves, **options))  # type: ignore[arg-type]
-    tell(result, out, as_json, hidden=("shares",))
+        shares, game = {"points": result["shares"]}, loaded.game
+        lines = explained_lines(result, f"move {result['action_name']}", shares, lambda i: point_name(game, i))
+    tell(result, out, as_json, lines, ("shares", "explained", "faithfulness", "action_name"))
 
 
 def _saliency_of_position(
@@ -101,11 +109,12 @@ def _saliency_of_position(
     from rl.insight.positions import solved, visited
     from rl.insight.questions import of_positions
     from rl.insight.saliency import of_position
+    from rl.insight.wording import explained
 
     game = agent.game
     if action is None:
         action = agent.analyse_state(state, simulations=0).action
-    shares, explained = of_position(agent, state, method, target, action)
+    shares, number = of_position(agent, state, method, target, action)
     result: dict[str, Any] = {
         "agent": agent.name,
         "env": game.env_id,
@@ -114,7 +123,7 @@ def _saliency_of_position(
         "target": target,
         "action": action,
         "action_name": game.action_names[action],
-        "explained": explained,
+        "explained": number,
         "shares": shares.tolist(),
     }
     if faithfulness:
@@ -123,21 +132,11 @@ def _saliency_of_position(
         many = of_positions(agent, found.states[rows], target)
         result["faithfulness"] = deletion(many, method, seed=seed).summary()
     if out is not None:
-        why = f"log-probability of {game.action_names[action]}: {explained:.2f}"
-        title = f"{agent.name}: {method.replace('_', ' ')} of the " + (
-            why if target == "policy" else f"value: {explained:.2f}"
-        )
+        why = explained(result, f"move {game.action_names[action]}")
+        title = f"{agent.name}: {method.replace('_', ' ')} of {why}"
         mark = point_of(game, state, action) if target == "policy" else None
-        drawing.saliency_picture(
-            out,
-            game,
-            state,
-            shares,
-            title,
-            signed=method != "gradients",
-            mark=mark,
-            faithfulness=result.get("faithfulness"),
-        )
+        signed, faithful = method != "gradients", result.get("faithfulness")
+        drawing.saliency_picture(out, game, state, shares, title, signed=signed, mark=mark, faithfulness=faithful)
     return result
 
 
@@ -155,6 +154,7 @@ def _saliency_of_moment(
     from rl.insight.faithfulness import deletion
     from rl.insight.questions import moments_of, of_moments, parts_of
     from rl.insight.saliency import attribute, on_picture
+    from rl.insight.wording import explained
     from rl.learner.adversary import attackable
 
     usual = moments_of(agent, 256, seed + 1)
@@ -169,7 +169,7 @@ def _saliency_of_moment(
         seen = on_picture(part, given[0]) if picture else given[0].reshape(-1).cpu().numpy()
         shares[part.name] = value.tolist()
         shown.append((part.name, seen, value))
-    explained = float(question.forward(*question.inputs, *question.extra)[0])
+    number = float(question.forward(*question.inputs, *question.extra)[0])
     result: dict[str, Any] = {
         "agent": agent.name,
         "env": agent.config.env,
@@ -177,14 +177,15 @@ def _saliency_of_moment(
         "method": method,
         "target": target,
         "action": question.extra[-1][0].tolist(),
-        "explained": explained,
+        "explained": number,
         "shares": shares,
     }
     if faithfulness:
         many = of_moments(agent, moments_of(agent, faithfulness, seed + 2), target, usual)
         result["faithfulness"] = deletion(many, method, seed=seed).summary()
     if out is not None:
-        title = f"{agent.name} after {steps} steps: {method.replace('_', ' ')} of the {target} ({explained:.2f})"
+        why = explained(result, f"action {result['action']}")
+        title = f"{agent.name} after {steps} steps: {method.replace('_', ' ')} of {why}"
         faithful = result.get("faithfulness")
         drawing.inputs_picture(out, shown, title, signed=method != "gradients", faithfulness=faithful)
     return result
@@ -207,12 +208,16 @@ def attention(
 ) -> None:
     """Where a transformer encoder looks: each head of each layer, and attention rollout."""
     need_extra(out)
+    import numpy as np
+
     from rl.gym_agent import GymAgent
+    from rl.insight.wording import largest, point_name
 
     loaded = load_any(agent, device)
     if isinstance(loaded, GymAgent):
         refuse(context, ("moves", "point"), f"is for board games and {agent!r} acts in {loaded.config.env}")
         result = running(lambda: _attention_of_moment(loaded, steps, seed, out))
+        looked = largest(np.reshape(result["rollout"], result["grid"]))
     else:
         refuse(context, EPISODE_OPTIONS, f"is for Gymnasium environments and {agent!r} plays {loaded.game.title}")
         state, _ = _position(loaded, moves, None)
@@ -220,7 +225,10 @@ def attention(
         if point is not None and point >= cells:
             raise WrongInput(f"--from: point {point} is not on the board, whose points are 0 to {cells - 1}")
         result = running(lambda: _attention_of_position(loaded, state, moves, point, out))
-    tell(result, out, as_json, hidden=("weights", "rollout"))
+        game = loaded.game
+        looked = largest(np.array(result["rollout"]), lambda i: point_name(game, i))
+    lines = [f"most comes from, through all layers (rollout, shares of 1): {looked}"]
+    tell(result, out, as_json, lines, ("weights", "rollout"))
 
 
 def _attention_of_position(
@@ -266,8 +274,10 @@ def _attention_of_moment(agent: GymAgent, steps: int, seed: int, out: Path | Non
 
     net = agent.network()
     moment = moments_of(agent, 1, seed, begin=steps)
-    seen = {name: torch.from_numpy(value)[None] for name, value in moment.observations.items()}
-    maps = attention_maps(net, seen, moment.memory, torch.from_numpy(moment.first)[None])
+    device = net.value.weight.device
+    seen = {name: torch.from_numpy(value)[None].to(device) for name, value in moment.observations.items()}
+    memory = {name: tensor.to(device) for name, tensor in moment.memory.items()}
+    maps = attention_maps(net, seen, memory, torch.from_numpy(moment.first)[None].to(device))
     if out is not None:
         part = next(part for part in parts_of(agent) if part.kind == "image")
         picture = on_picture(part, seen[part.name][0, 0].float())
@@ -301,25 +311,20 @@ def probe(
 ) -> None:
     """At which depth, and after how much training, concepts can be read off a network, against control tasks."""
     need_extra(out)
+    from rl.insight import drawing, wording
+
     loaded = load_agent(agent, device)
-    result = running(lambda: _probe(loaded, agent, positions, concepts, seed, out))
-    if not as_json:
-        rows = result.pop("results")
-        for row in rows:
-            when = "new weights" if row["version"] < 0 else f"{row['version']:,} updates"
-            print(
-                f"{row['concept']:14} {row['layer']:8} {when:>16}  accuracy {row['accuracy']:.3f} "
-                f"({row['low']:.3f} to {row['high']:.3f})  control {row['control']:.3f}  "
-                f"selectivity {row['selectivity']:+.3f}"
-            )
-    tell(result, out, as_json)
+    result = running(lambda: _probe(loaded, agent, positions, concepts, seed))
+    lines = wording.probe_lines(result["results"], result["left_out"], result["meanings"])
+    tell(result, out, as_json, lines, ("results", "left_out", "meanings"))
+    if out is not None:
+        drawing.probes_picture(out, result["results"], f"What a linear probe reads off {agent}, layer by layer")
 
 
-def _probe(agent: Agent, name: str, count: int, wanted: str | None, seed: int, out: Path | None) -> dict[str, Any]:
+def _probe(agent: Agent, name: str, count: int, wanted: str | None, seed: int) -> dict[str, Any]:
     import numpy as np
 
     from rl.agent import load_player
-    from rl.insight import drawing
     from rl.insight.concepts import concepts_of
     from rl.insight.positions import solved, visited
     from rl.insight.probes import probe as measure
@@ -331,30 +336,32 @@ def _probe(agent: Agent, name: str, count: int, wanted: str | None, seed: int, o
     known = concepts_of(game)
     if wanted is not None:
         names = [word.strip() for word in wanted.split(",") if word.strip()]
-        for word in names:
+        for word in names or [wanted]:
             if word not in [concept.name for concept in known]:
                 raise InsightError(f"--concepts: {word!r} is none of {', '.join(concept.name for concept in known)}")
         known = tuple(concept for concept in known if concept.name in names)
     found = solved(game, "test") or visited(agent, count, seed)
     if len(found.states) > count:
         found = found.take(np.sort(np.random.default_rng(seed).permutation(len(found.states))[:count]))
-    tasks = tasks_of(game, found, known, seed)
+    tasks, left_out = tasks_of(game, found, known, seed)
+    if not tasks:
+        why = "; ".join(f"{concept}: {reason}" for concept, reason in left_out.items())
+        raise InsightError(f"nothing can be probed with {len(found.states)} positions: {why}")
     versions = [agent]
     if is_run(name):
         versions = [load_player(str(file), agent.device) for file in versions_of(name)]
     rows = measure(versions[0], tasks, found, fresh=True)
     for version in versions:
         rows += measure(version, tasks, found)
-    result = {
+    return {
         "agent": name,
         "env": game.env_id,
         "positions": len(found.states),
         "versions": [version.weights.version for version in versions],
+        "meanings": {concept.name: concept.meaning for concept in known},
+        "left_out": left_out,
         "results": [row.to_dict() for row in rows],
     }
-    if out is not None:
-        drawing.probes_picture(out, result["results"], f"What a linear probe reads off {name}, layer by layer")  # type: ignore[arg-type]
-    return result
 
 
 def _position(agent: Agent, moves: str, action: str | None) -> tuple[np.ndarray, int | None]:
@@ -382,12 +389,12 @@ def running(work: Any) -> dict[str, Any]:
     return result
 
 
-def tell(result: dict[str, Any], out: Path | None, as_json: bool, hidden: tuple[str, ...] = ()) -> None:
-    """``hidden``: what is only for machines and the picture."""
-    if not as_json:
-        result = {name: value for name, value in result.items() if name not in hidden}
-        if (found := result.pop("faithfulness", None)) is not None:
-            result |= {f"faithfulness_{name}": value for name, value in found.items()}
+def tell(
+    result: dict[str, Any], out: Path | None, as_json: bool, lines: Sequence[str] = (), hidden: tuple[str, ...] = ()
+) -> None:
+    """For people ``lines`` and what of the result is not ``hidden``; told before it is drawn, which may fail."""
     if out is not None:
-        result["picture"] = str(out)
-    show(result, as_json)
+        result = result | {"picture": str(out)}
+    show({name: value for name, value in result.items() if as_json or name not in hidden}, as_json)
+    if lines and not as_json:
+        print("", *lines, sep="\n")

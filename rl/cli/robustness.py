@@ -56,38 +56,39 @@ def robustness(
     """Noise and attacks on what an agent sees; of board games symmetry, blunders and an exploiter."""
     need_extra(out)
     from rl.gym_agent import GymAgent
+    from rl.insight import drawing, wording
 
     loaded = load_any(agent, device)
     if isinstance(loaded, GymAgent):
         refuse(context, GAME_OPTIONS, f"is for board games and {agent!r} acts in {loaded.config.env}")
         kinds, strengths = _kinds(attacks), _numbers("budgets", budgets)
         agents = [loaded, *(_same_world(loaded, load_any(name, device)) for name in beside or [])]
-        result = running(lambda: _budgets(agents, kinds, strengths, episodes, steps, seed, out))
-        if not as_json:
-            _print_curves(result.pop("curves"))
-        tell(result, out, as_json)
+        result = running(lambda: _budgets(agents, kinds, strengths, episodes, steps, seed))
+        tell(result, out, as_json, wording.curve_lines(result["curves"], result["units"]), ("curves", "units"))
+        if out is not None:
+            title = f"{loaded.config.env}: return under disturbed observations"
+            drawing.budgets_picture(out, result["curves"], title)
         return
     refuse(context, EPISODE_OPTIONS, f"is for Gymnasium environments and {agent!r} plays {loaded.game.title}")
     budget = loaded.config.search.simulations if simulations is None else simulations
     if exploiter is not None:
         refuse(context, ("positions", "own", "set_file"), "is for checks without --exploiter")
-        opposed = [int(value) for value in _numbers("victim-simulations", victim_simulations)]
-        result = running(lambda: _exploited(loaded, exploiter, opposed, games, simulations, seed, out))
-        if not as_json:
-            for row in result.pop("curve"):
-                print(
-                    f"{row['evaluations']:>12,} evaluations against {row['victim_simulations']} simulations: score "
-                    f"{row['score']:.3f} ({row['score_low']:.3f} to {row['score_high']:.3f}), {row['wins']} wins, "
-                    f"{row['draws']} draws, {row['losses']} losses"
-                )
-        tell(result, out, as_json)
+        opposed = [int(value) for value in _numbers("victim-simulations", victim_simulations, whole=True)]
+        result = running(lambda: _exploited(loaded, exploiter, opposed, games, simulations, seed))
+        hidden = ("trained_against_simulations", "victim_evaluations", "curve", "control")
+        tell(result, out, as_json, wording.exploiter_lines(result), hidden)
+        if out is not None:
+            drawing.exploiter_picture(out, result["curve"], f"An exploiter trained against {loaded.name}")
         return
     if out is not None:
         raise WrongInput("--out draws the curves of attacks and of an exploiter: give --exploiter RUN, or leave it out")
     if set_file is not None:
         check_writable(set_file.parent)
     result = running(lambda: _checked(loaded, budget, positions, own, set_file, seed))
-    tell(result, None, as_json, hidden=("blunders",))
+    lines = wording.symmetry_lines(result["symmetry"])
+    if "solved" in result:
+        lines += ["", *wording.blunder_lines(result["solved"], result["blunders"])]
+    tell(result, None, as_json, lines, ("simulations", "symmetry", "solved", "blunders"))
 
 
 def _kinds(text: str) -> list[Any]:
@@ -98,16 +99,19 @@ def _kinds(text: str) -> list[Any]:
     for name in names:
         if name not in known:
             raise WrongInput(f"--attacks: {name!r} is none of {', '.join(known)}")
+    if not names:
+        raise WrongInput(f"--attacks: {text!r} names none of {', '.join(known)}")
     return names
 
 
-def _numbers(option: str, text: str) -> list[float]:
+def _numbers(option: str, text: str, whole: bool = False) -> list[float]:
     try:
         numbers = [float(word) for word in text.split(",")]
     except ValueError:
         numbers = [-1.0]
-    if any(not 0 <= number < 1e6 for number in numbers):
-        raise WrongInput(f"--{option}: {text!r} must be numbers of 0 or more, such as 0,0.1,0.5")
+    if any(not 0 <= number < 1e6 or (whole and number % 1) for number in numbers):
+        kind, such = ("whole numbers", "0,64") if whole else ("numbers", "0,0.1,0.5")
+        raise WrongInput(f"--{option}: {text!r} must be {kind} of 0 or more, such as {such}")
     return numbers
 
 
@@ -127,9 +131,7 @@ def _budgets(
     episodes: int,
     steps: int,
     seed: int,
-    out: Path | None,
 ) -> dict[str, Any]:
-    from rl.insight.drawing import budgets_picture
     from rl.insight.perturbation import budget_curve, units_for
 
     units = units_for(agents[0])
@@ -152,23 +154,12 @@ def _budgets(
                     progress=lambda count, begun=begun: progress(begun + count),  # type: ignore[misc]
                 )
                 done += len(strengths)
-    if out is not None:
-        budgets_picture(out, curves, f"{agents[0].config.env}: return under disturbed observations")
     return {
         "env": agents[0].config.env,
         "agent": agents[0].name,
         "units": {name: unit.reshape(-1).tolist() for name, unit in units.items()},
         "curves": curves,
     }
-
-
-def _print_curves(curves: dict[str, list[dict[str, Any]]]) -> None:
-    """A line for each attack and strength, the agents side by side."""
-    width = max(26, *map(len, curves))
-    print(f"{'attack':8}{'strength':>8}  " + "  ".join(f"{name:>{width}}" for name in curves))
-    for rows in zip(*curves.values(), strict=True):
-        told = (f"{row['return_mean']:.1f} ({row['return_low']:.1f} to {row['return_high']:.1f})" for row in rows)
-        print(f"{rows[0]['attack']:8}{rows[0]['epsilon']:8g}  " + "  ".join(f"{text:>{width}}" for text in told))
 
 
 def _checked(agent: Agent, simulations: int, count: int, own: int, set_file: Path | None, seed: int) -> dict[str, Any]:
@@ -198,14 +189,13 @@ def _checked(agent: Agent, simulations: int, count: int, own: int, set_file: Pat
 
 
 def _exploited(
-    victim: Agent, run: str, budgets: list[int], games: int, simulations: int | None, seed: int, out: Path | None
+    victim: Agent, run: str, budgets: list[int], games: int, simulations: int | None, seed: int
 ) -> dict[str, Any]:
-    from rl.insight.drawing import exploiter_picture
     from rl.insight.exploiter import exploiter_report
     from rl.insight.versions import versions_of
 
     with progress_bar("matches", len(budgets) * len(versions_of(run))) as progress:
-        result = exploiter_report(
+        return exploiter_report(
             victim,
             run,
             budgets,
@@ -215,6 +205,3 @@ def _exploited(
             save=games_folder(run),
             progress=progress,
         )
-    if out is not None:
-        exploiter_picture(out, result["curve"], f"An exploiter trained against {victim.name}")
-    return result

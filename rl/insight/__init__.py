@@ -12,5 +12,6 @@ Reads: agents, their runs' checkpoints, solver truth. Writes: numbers with inter
 * ``symmetry.py``      whether mirrored and rotated positions get the same answer
 * ``blunders.py``      positions in which search and solver truth disagree most
 * ``exploiter.py``     the win rate of an adversary trained against the agent, by its compute
-* ``drawing.py``       all of it as pictures (matplotlib)
+* ``intervals.py``     95 % intervals over games, whose positions are alike
+* ``wording.py``       all of it as lines to read; ``drawing.py``: as pictures (matplotlib)
 """

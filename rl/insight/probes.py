@@ -27,14 +27,13 @@ from torch import nn
 from envs.game import TO_MOVE, Game
 from rl.agent import Agent
 from rl.insight.concepts import NOT_ASKED, Concept, boards
+from rl.insight.intervals import RESAMPLES, Estimate, over_games
 from rl.insight.positions import Positions
-from rl.insight.questions import InsightError
 from rl.insight.saliency import MISSING
 
 BATCH = 256
 MOST_ROWS = 12_000  # that a probe is fitted on
 FEWEST = 20  # of each label in each part, or the concept is left out
-RESAMPLES = 200
 TYPE_POINTS = 5
 
 
@@ -51,15 +50,14 @@ class Probed:
     control: float  # the same of the control task
     control_low: float
     control_high: float
+    selectivity: float
+    selectivity_low: float
+    selectivity_high: float
     share: float  # of ones among the labels
     rows: int  # scored
 
-    @property
-    def selectivity(self) -> float:
-        return self.accuracy - self.control
-
     def to_dict(self) -> dict[str, Any]:
-        return vars(self) | {"selectivity": self.selectivity}
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -74,14 +72,16 @@ class Task:
     games: np.ndarray  # [R] int64
 
 
-def tasks_of(game: Game, positions: Positions, concepts: Sequence[Concept], seed: int = 0) -> list[Task]:
-    """What can be probed with these positions; a concept is left out where one of its labels is too rare."""
+def tasks_of(
+    game: Game, positions: Positions, concepts: Sequence[Concept], seed: int = 0
+) -> tuple[list[Task], dict[str, str]]:
+    """What can be probed with these positions; and the concepts left out, name → why, where a label is too rare."""
     rng = np.random.default_rng(seed)
     games = np.unique(positions.games)
     train = np.isin(positions.games, rng.permutation(games)[: round(0.6 * len(games))])
     kinds = boards(game, positions.states) * np.where(positions.states[:, TO_MOVE] == 0, 1, -1)[:, None]
     cells = kinds.shape[1]
-    tasks = []
+    tasks, left_out = [], {}
     for concept in concepts:
         labels = concept.label(game, positions)
         if concept.about == "point":
@@ -93,14 +93,19 @@ def tasks_of(game: Game, positions: Positions, concepts: Sequence[Concept], seed
         rows = np.flatnonzero(flat != NOT_ASKED)
         rows = np.concatenate([_some(rows[fitted[rows]], rng), _some(rows[~fitted[rows]], rng)])
         known, part = flat[rows], fitted[rows]
-        if not len(rows) or min(np.bincount(known[p], minlength=2).min() for p in (part, ~part)) < FEWEST:
+        if min(np.bincount(known[p], minlength=2).min() for p in (part, ~part)) < FEWEST:
+            ones, where = int(known.sum()), f"{concept.about}s"
+            left_out[concept.name] = (
+                f"it holds in {ones} {where} and not in {len(known) - ones}, and {FEWEST} of each are needed "
+                "to fit a probe and as many to score it"
+            )
             continue
         _, kind = np.unique(types.reshape(-1)[rows], return_inverse=True)
         # A stream of its own for each concept, so that leaving one out changes no other's control.
         own = np.random.default_rng([seed, zlib.crc32(concept.name.encode())])
         control = (own.random(kind.max() + 1) < known.mean())[kind].astype(np.int8)
         tasks.append(Task(concept, rows, known, control, part, owners[rows]))
-    return tasks
+    return tasks, left_out
 
 
 def _some(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -189,30 +194,31 @@ def probe(agent: Agent, tasks: Sequence[Task], positions: Positions, *, fresh: b
                 pooled = torch.cat((values.mean((2, 3)), values.amax((2, 3))), 1) if board else values
                 rows = pooled[task.rows]
             x = rows.numpy()
-            accuracy, low, high = _fit(x, task.labels, task)
-            control, control_low, control_high = _fit(x, task.control, task)
+            accuracy, control = _fit(x, task.labels, task), _fit(x, task.control, task)
+            selectivity = accuracy - control
             results.append(
                 Probed(
-                    task.concept.name,
-                    layer,
-                    version,
-                    accuracy,
-                    low,
-                    high,
-                    control,
-                    control_low,
-                    control_high,
-                    float(task.labels.mean()),
-                    int((~task.fitted).sum()),
+                    concept=task.concept.name,
+                    layer=layer,
+                    version=version,
+                    accuracy=accuracy.value,
+                    low=accuracy.low,
+                    high=accuracy.high,
+                    control=control.value,
+                    control_low=control.low,
+                    control_high=control.high,
+                    selectivity=selectivity.value,
+                    selectivity_low=selectivity.low,
+                    selectivity_high=selectivity.high,
+                    share=float(task.labels.mean()),
+                    rows=int((~task.fitted).sum()),
                 )
             )
-    if not results:
-        raise InsightError(f"nothing can be probed in agent {agent.name!r}: its network has no features of points")
     return results
 
 
-def _fit(x: np.ndarray, labels: np.ndarray, task: Task) -> tuple[float, float, float]:
-    """Balanced accuracy on the rows not fitted on, and its 95 % interval."""
+def _fit(x: np.ndarray, labels: np.ndarray, task: Task) -> Estimate:
+    """Balanced accuracy on the rows not fitted on."""
     try:
         from sklearn.linear_model import LogisticRegression
         from sklearn.pipeline import make_pipeline
@@ -220,25 +226,19 @@ def _fit(x: np.ndarray, labels: np.ndarray, task: Task) -> tuple[float, float, f
     except ModuleNotFoundError as error:
         raise ImportError(MISSING) from error
     if labels[task.fitted].min() == labels[task.fitted].max():  # a control of few types may be all alike
-        return 0.5, 0.5, 0.5
+        return Estimate(0.5, np.full(RESAMPLES, 0.5))
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=300, tol=1e-3))
     model.fit(x[task.fitted], labels[task.fitted])
     right = model.predict(x[~task.fitted]) == labels[~task.fitted]
     return _balanced(right, labels[~task.fitted], task.games[~task.fitted])
 
 
-def _balanced(right: np.ndarray, labels: np.ndarray, games: np.ndarray) -> tuple[float, float, float]:
-    """Mean over both labels of the share that is right, bootstrapped over games (clusters: rows of one are alike)."""
-    _, owner = np.unique(games, return_inverse=True)
-    counts = np.zeros((owner.max() + 1, 4))
-    for column, rows in enumerate((labels == 1, (labels == 1) & right, labels == 0, (labels == 0) & right)):
-        np.add.at(counts[:, column], owner[rows], 1)
+def _balanced(right: np.ndarray, labels: np.ndarray, games: np.ndarray) -> Estimate:
+    """Mean over both labels of the share that is right."""
 
-    def score(total: np.ndarray) -> Any:
+    def score(total: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore"):
-            return np.nanmean(np.stack([total[..., 1] / total[..., 0], total[..., 3] / total[..., 2]]), 0)
+            of_both: np.ndarray = np.nanmean(total[..., 1::2] / total[..., 0::2], -1)
+            return of_both
 
-    rng = np.random.default_rng(0)
-    weights = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), RESAMPLES)
-    low, high = np.quantile(score(weights @ counts), [0.025, 0.975])
-    return float(score(counts.sum(0))), float(low), float(high)
+    return over_games(games, (labels == 1, (labels == 1) & right, labels == 0, (labels == 0) & right), score)

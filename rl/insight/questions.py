@@ -103,7 +103,6 @@ class Moments:
     observations: dict[str, np.ndarray]  # part → [N, *shape]
     memory: dict[str, Tensor]  # name → [N, ...]
     first: np.ndarray  # [N] bool
-    frames: tuple[np.ndarray | None, ...] = ()
 
 
 def moments_of(agent: GymAgent, count: int, seed: int = 0, every: int = 7, begin: int = 0) -> Moments:

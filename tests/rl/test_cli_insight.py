@@ -1,6 +1,7 @@
 """``fuseki insight`` and ``fuseki robustness``: one JSON object, pictures that open, one sentence for mistakes."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def test_attention_and_probes(looking: Path, tmp_path: Path) -> None:
     assert is_picture(out) and (answer["layers"], answer["heads"], answer["grid"]) == (2, 2, [6, 7])
     assert sum(answer["rollout"]) == pytest.approx(1) and answer["point"] is not None
     assert told("insight", "attention", looking, "--from", "41")["point"] == 41
+    assert "(rollout, shares of 1): column " in read("insight", "attention", looking, "--from", "41")
     probed = told(
         "insight", "probe", looking, "--positions", "300", "--concepts", "own threat,must block", "--out", out
     )
@@ -97,6 +99,31 @@ def test_robustness_of_both_kinds(four: Path, cart: Path, tmp_path: Path) -> Non
     assert len(json.loads(file.read_text())["blunders"]) == 50
 
 
+def read(*words: object) -> str:
+    result = fuseki(*words)
+    assert result.exit_code == 0, result.output
+    return " ".join(result.stdout.split())
+
+
+def test_people_read_units_and_intervals(four: Path, cart: Path) -> None:
+    why = read("insight", "saliency", four, "--moves", "3,0,3", "--action", "3", "--faithfulness", "9")
+    assert re.search(r"explained: move 3, probability \d+\.\d % \(its logarithm -\d", why) and "column 3 row " in why
+    assert "how far 9 decisions move" in why and "95 % intervals" in why
+    acting = read("insight", "saliency", cart, "--steps", "3", "--method", "gradients")
+    assert "explained: action " in acting and re.search(
+        r"largest shares of observation \(slopes\): \[[0-3]\] 0", acting
+    )
+    probed = read("insight", "probe", four, "--positions", "300", "--concepts", "must block,won")
+    assert "the other side threatens to complete four at once (" in probed and "0.5 is guessing" in probed
+    assert "left out: won, since it holds in 273 positions and not in 27" in probed
+    checked = read("robustness", four, "--simulations", "0", "--positions", "20")
+    assert "a position and its mirror image" in checked and "total variation, 0 to 1" in checked
+    assert re.search(r"solved positions [\d,]+ of 4,000 \d+\.\d % \(\d+\.\d to \d+\.\d\)", checked)
+    assert "the worst: move " in checked
+    curves = read("robustness", cart, "--attacks", "noise", "--budgets", "0,0.5", "--episodes", "2")
+    assert "mean return of 2 episodes" in curves and "strength 1 moves by: observation " in curves
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
@@ -110,7 +137,12 @@ def test_robustness_of_both_kinds(four: Path, cart: Path, tmp_path: Path) -> Non
         (["insight", "attention", "FOUR", "--from", "42"], "point 42 is not on the board"),
         (["insight", "probe", "CART"], "no board game"),
         (["insight", "probe", "FOUR", "--concepts", "luck"], "'luck' is none of own threat"),
+        (["insight", "probe", "FOUR", "--concepts", ","], "',' is none of own threat"),
+        (["insight", "probe", "FOUR", "--positions", "200", "--concepts", "won"], "200 positions: won: it holds in"),
+        (["insight", "saliency", "FOUR", "--out", "x.tea"], "must end in one of .png"),
         (["robustness", "CART", "--attacks", "bribery"], "'bribery' is none of noise"),
+        (["robustness", "CART", "--attacks", ","], "',' names none of noise"),
+        (["robustness", "FOUR", "--exploiter", "RUN", "--victim-simulations", "0.9"], "whole numbers of 0 or more"),
         (["robustness", "CART", "--budgets", "-1"], "numbers of 0 or more"),
         (["robustness", "CART", "--beside", "FOUR"], "is for connect_four"),
         (["robustness", "CART", "--simulations", "3"], "--simulations is for board games"),

@@ -1,16 +1,19 @@
 """Games against a frozen victim: searches that know it, and records of which the learner's own moves are learned."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 import envs
 from envs.game import STATUS, TO_MOVE, outcome
 from rl import nets
 from rl.actors.versus import ModelledSearch, VersusWorker
 from rl.agent import load_player
+from rl.cli import app
 from rl.config import Config, ConfigError, GameConfig, parse_config
 from rl.experience.targets import rows_of
 from rl.insight.exploiter import ExploiterPlayer, evaluations_of, exploiter_report
@@ -182,6 +185,28 @@ def test_a_run_against_a_victim_and_its_report(tmp_path: Path) -> None:
     for row in told["curve"] + told["control"]:
         assert row["games"] == 20 and row["score_low"] <= row["score"] <= row["score_high"]
     assert told["curve"][-1]["compute_share"] is None, "nobody told what the victim's training took"
+    # Whoever asks on the command line reads it all, and sees a picture of it.
+    words = [
+        "robustness",
+        str(victim),
+        "--exploiter",
+        str(tmp_path / "run"),
+        "--victim-simulations",
+        "0",
+        "--games",
+        "4",
+    ]
+    for drawn in ([], ["--out", str(tmp_path / "p.png")]):
+        read = CliRunner().invoke(app, [*words, *drawn])
+        assert read.exit_code == 0, read.output
+        assert "an unknown number of positions" in read.stdout and "the victim's own network" in read.stdout
+    assert (tmp_path / "p.png").stat().st_size > 5000
+    (tmp_path / "taken.png").mkdir()
+    failed = CliRunner().invoke(app, [*words, "--json", "--out", str(tmp_path / "taken.png")])
+    assert failed.exit_code == 1 and len(json.loads(failed.stdout)["curve"]) == len(files), (
+        "failing to draw loses nothing"
+    )
+
     # The victim's network alone repeats itself, and a search that knows its moves beats it.
     assert told["curve"][-1]["score"] > 0.8
 

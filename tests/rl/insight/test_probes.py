@@ -37,15 +37,15 @@ def planted(games: int = 150) -> tuple[np.ndarray, Task]:
 
 def test_a_probe_reads_off_what_is_there_and_not_what_is_not() -> None:
     x, task = planted()
-    accuracy, low, high = _fit(x, task.labels, task)
-    assert accuracy > 0.95 and low <= accuracy <= high
-    nothing, low, high = _fit(np.delete(x, 2, 1), task.labels, task)
-    assert low < 0.5 < high and abs(nothing - 0.5) < 0.15
+    found = _fit(x, task.labels, task)
+    assert found.value > 0.95 and found.low <= found.value <= found.high
+    nothing = _fit(np.delete(x, 2, 1), task.labels, task)
+    assert nothing.low < 0.5 < nothing.high and abs(nothing.value - 0.5) < 0.15
 
 
 def test_controls_are_random_but_the_same_for_equal_types() -> None:
     positions = some(600)
-    tasks = {task.concept.name: task for task in tasks_of(FOUR, positions, CONNECT_FOUR)}
+    tasks = {task.concept.name: task for task in tasks_of(FOUR, positions, CONNECT_FOUR)[0]}
     task = tasks["their threat"]
     from rl.insight.concepts import boards
     from rl.insight.probes import TO_MOVE
@@ -71,10 +71,15 @@ def test_types_are_told_by_what_stands_around() -> None:
     assert len({*told.tolist()}) == 3
 
 
-def test_a_concept_without_enough_of_both_labels_is_left_out() -> None:
+def test_a_concept_without_enough_of_both_labels_is_left_out_and_said_to_be() -> None:
     rare = Concept("rare", "position", "almost never", lambda game, p: (np.arange(len(p.states)) < 5).astype(np.int8))
     unknown = Concept("unknown", "position", "no label", lambda game, p: np.full(len(p.states), NOT_ASKED, np.int8))
-    assert tasks_of(FOUR, some(200), (rare, unknown)) == []
+    tasks, left_out = tasks_of(FOUR, some(200), (rare, unknown, CONCEPT))
+    assert [task.concept.name for task in tasks] == [CONCEPT.name] and set(left_out) == {"rare", "unknown"}
+    assert (
+        "holds in 5 positions and not in 195" in left_out["rare"]
+        and "in 0 positions and not in 0" in left_out["unknown"]
+    )
 
 
 @pytest.mark.parametrize("kind", ["resnet", "transformer", "mlp"])
@@ -102,10 +107,12 @@ def test_what_the_planes_show_is_read_off_at_once(tmp_path: Path) -> None:
         "first", "position", "the first player is to move", lambda game, p: 1 - p.states[:, 0].astype(np.int8)
     )
     positions = some(300)
-    tasks = tasks_of(FOUR, positions, (first, CONNECT_FOUR[0]))
+    tasks, _ = tasks_of(FOUR, positions, (first, CONNECT_FOUR[0]))
     rows = probe(agent, tasks, positions)
     told = {(row.concept, row.layer): row for row in rows}
-    assert told["first", "input"].accuracy == 1.0 and told["first", "input"].selectivity > 0.3
+    at_once = told["first", "input"]
+    assert at_once.accuracy == 1.0 and at_once.selectivity == 1 - at_once.control > 0.3
+    assert 0.3 < at_once.selectivity_low < at_once.selectivity < at_once.selectivity_high
     assert {row.version for row in rows} == {7} and {r.version for r in probe(agent, tasks, positions, fresh=True)} == {
         -1
     }
