@@ -73,11 +73,12 @@ class Viewer:
         self._event = asyncio.Event()
 
     def tell(self, kind: str, message: str | bytes) -> None:
+        self._waiting.pop(kind, None)  # what comes after it may rest on it
         self._waiting[kind] = message
         self._event.set()
 
     async def messages(self) -> list[str | bytes]:
-        """Those that wait, at least one, in the order in which their kinds first came."""
+        """Those that wait, at least one, in the order in which they came."""
         await self._event.wait()
         self._event.clear()
         waiting, self._waiting = self._waiting, {}
@@ -93,6 +94,7 @@ class Room(ABC):
         self.left = time.monotonic()  # when the last viewer went
         self.lock = asyncio.Lock()  # requests that change the room come one after the other
         self.changed = asyncio.Event()  # what the worker waits for
+        self.changes = 0  # how many there were: of two views the one with more is the newer
         self._worker: asyncio.Task[None] | None = None
 
     @abstractmethod
@@ -148,6 +150,7 @@ class Room(ABC):
         """Something has changed: viewers are told, and the worker looks again."""
         if not self.viewers:
             self.left = time.monotonic()
+        self.changes += 1
         self.publish("state", self.view())
         self.changed.set()
         self._busy()

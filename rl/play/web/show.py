@@ -142,6 +142,7 @@ class Show(Room):
             "type": "state",
             "kind": "episodes",
             "id": self.id,
+            "changes": self.changes,
             "agent": self.agent.name,
             "env": self.agent.config.env,
             "paused": self.paused,

@@ -70,6 +70,7 @@ class Table(Room):
             "kind": "game",
             "id": self.id,
             "version": self.version,
+            "changes": self.changes,
             "agent": self.agent.name,
             "game": self._game_view,
             "seats": [{"agent": s.agent.name if s.agent else None, "level": s.level} for s in self._sitters],

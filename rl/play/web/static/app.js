@@ -1,6 +1,6 @@
 // The page: one room of the server, its board or its episodes, and what its user does.
 
-import { $, h, kept, percent, short } from "./dom.js";
+import { $, able, h, kept, percent, renew, short } from "./dom.js";
 import { ask, Live } from "./api.js";
 import { Board, label, mini } from "./board.js";
 import { candidates, evaluation, moveList, sideAt } from "./panel.js";
@@ -15,7 +15,7 @@ let live = null;
 let overlay = kept.get("overlay", "policy");
 let preview = [];
 let announced = -1; // the number of moves that were told to screen readers
-const episodes = new Episodes(complain);
+const episodes = new Episodes(take, complain);
 
 // Starting
 
@@ -60,8 +60,14 @@ function enter(told) {
   });
 }
 
-/** Something the server has told. */
+/** Something the server has told. Whoever had the focus on what is gone by then has it on the board. */
 function take(told) {
+  const held = $("game").contains(document.activeElement) ? document.activeElement : null;
+  heed(told);
+  if (held && (!held.isConnected || held.closest("[hidden]"))) board.focus();
+}
+
+function heed(told) {
   if (told.type === "failure") {
     toast(told.error);
     return;
@@ -75,6 +81,7 @@ function take(told) {
     } else evaluation(state, look);
     return;
   }
+  if (state?.id === told.id && told.changes < state.changes) return; // overtaken by newer ones
   if (told.kind === "episodes") {
     state = told;
     $("title").textContent = told.env;
@@ -82,7 +89,6 @@ function take(told) {
     episodes.draw(told);
     return;
   }
-  if (state?.id === told.id && told.version < state.version) return; // overtaken
   state = told;
   draw();
 }
@@ -93,7 +99,7 @@ function draw() {
   const { game } = state;
   const drawn = `${game.env} ${game.rows}×${game.columns}`;
   if (!board || board.drawn !== drawn) {
-    board = new Board($("board"), game, { play, key: shortcut, refuse });
+    board = new Board($("board"), game, { choose, key: shortcut });
     board.drawn = drawn;
     if (overlay === "ownership" && !hasOwnership()) overlay = "policy";
   }
@@ -115,7 +121,7 @@ function draw() {
 /** What is known of the position shown. */
 function opinion() {
   evaluation(state, look);
-  candidates(state, show, playFromTable);
+  candidates(state, show, choose);
   $("explain").checked = state.explain;
   $("explain-card").classList.toggle("explain-off", !state.explain);
   const choices = [...$("simulations").options].map((option) => option.value);
@@ -172,6 +178,7 @@ function seats() {
     host.className = `seat${moving ? " to-move" : ""}${moving && state.waits === "agent" && !state.paused ? " thinking" : ""}${state.result?.winner === side ? " winner" : ""}`;
     const key = JSON.stringify([state.id, state.game.env, seat.agent, players()]);
     if (host.dataset.key !== key) {
+      const held = host.contains(document.activeElement) && document.activeElement.tagName;
       host.dataset.key = key;
       const who = h("select", { "aria-label": `Who plays ${state.game.sides[side]}` }, h("option", { value: "" }, "You"), players().map((name) => h("option", { value: name, title: name }, short(name))));
       who.value = seat.agent ?? "";
@@ -181,6 +188,7 @@ function seats() {
       range.addEventListener("input", () => told(output, range));
       range.addEventListener("change", () => reseat(side, { agent: state.seats[side].agent, level: Number(range.value) }));
       host.replaceChildren(mini(state.game, side), h("span", { class: "who-box" }, who), h("span", { class: "side-name" }, state.game.sides[side]), h("span", { class: "turn", "aria-hidden": "true" }), h("span", { class: "level" }, range, output));
+      if (held) host.querySelector(held)?.focus();
     }
     const range = host.querySelector(".level input");
     host.querySelector(".level").hidden = seat.agent === null;
@@ -207,22 +215,21 @@ function players() {
   return catalogue.agents.filter((agent) => agent.kind === "game" && (agent.env === mine.env || (family(agent) === family(mine) && agent.sizes.length))).map((agent) => agent.name);
 }
 
-function reseat(side, seat) {
-  const wanted = state.seats.map((old, i) => (i === side ? seat : old));
-  command("PATCH", "", { seats: wanted });
-}
+const reseat = (side, seat) => command("PATCH", "", () => ({ seats: state.seats.map((old, i) => (i === side ? seat : old)) }));
 
 /** Buttons for moves that are no point of the board. */
 function others(mine) {
   const { game, position } = state;
   const extra = game.board === "text" ? [] : game.names.map((_, action) => action).filter((action) => !board.isCell(action));
-  $("others").replaceChildren(...extra.slice(0, 40).map((action) => h("button", { type: "button", disabled: !(mine && position.legal.includes(action)), onclick: () => play(action) }, game.names[action][0].toUpperCase() + game.names[action].slice(1))));
+  renew($("others"), extra.slice(0, 40), (action) => `${action} ${game.names[action]}`, (action) =>
+    h("button", { type: "button", onclick: () => choose(action) }, game.names[action][0].toUpperCase() + game.names[action].slice(1)));
+  extra.slice(0, 40).forEach((action, i) => able($("others").children[i], mine && position.legal.includes(action)));
 }
 
 function controls(latest) {
-  $("first").disabled = $("back").disabled = state.shown === 0;
-  $("last").disabled = $("forward").disabled = latest;
-  $("undo").disabled = !state.moves.some((move) => state.seats[move.side].agent === null || !state.seats.some((seat) => seat.agent === null));
+  for (const name of ["first", "back"]) able($(name), state.shown > 0);
+  for (const name of ["forward", "last"]) able($(name), !latest);
+  able($("undo"), undoable());
   $("from-here").hidden = latest;
   $("undo").hidden = !latest;
   const agents = state.seats.some((seat) => seat.agent !== null);
@@ -230,6 +237,8 @@ function controls(latest) {
   $("pause").textContent = state.paused ? "Resume" : "Pause";
   $("save-sgf").disabled = !state.game.sgf;
 }
+
+const undoable = () => state.moves.some((move) => state.seats[move.side].agent === null || !state.seats.some((seat) => seat.agent === null));
 
 function status() {
   const { game, result, shown, moves, seats } = state;
@@ -266,10 +275,20 @@ function announce() {
 
 // What the user does
 
-async function command(method, path, body) {
+let doing = Promise.resolve();
+
+/**
+ * One thing after the other, however slow the server is: what somebody types quickly is understood by the position that
+ * the keys before have led to.
+ */
+const inTurn = (act) => (doing = doing.then(act, act));
+
+/** Ask the server for something in this room; `body()`, if it is a function, is called once it is its turn. */
+const command = (method, path, body) => inTurn(() => send(method, path, typeof body === "function" ? body() : body));
+
+async function send(method, path, body) {
   try {
-    const told = await ask(method, `/api/rooms/${state.id}${path}`, body);
-    take(told);
+    take(await ask(method, `/api/rooms/${state.id}${path}`, body));
     return true;
   } catch (error) {
     complain(error);
@@ -277,15 +296,8 @@ async function command(method, path, body) {
   }
 }
 
-function play(action) {
-  if (state.shown !== state.moves.length) return;
-  performance.mark("played");
-  return command("POST", "/moves", { action, ply: state.moves.length });
-}
-
-function playFromTable(action) {
-  if (board.playable.has(action) || (state.waits === "person" && state.shown === state.moves.length && state.position.legal.includes(action))) play(action);
-}
+const choose = (action) =>
+  inTurn(() => (board.playable.has(action) ? send("POST", "/moves", { action, ply: state.moves.length }) : refuse(action)));
 
 function refuse(action) {
   const latest = state.shown === state.moves.length;
@@ -295,8 +307,22 @@ function refuse(action) {
   else if (action !== null) toast("No move can be played there.");
 }
 
-const look = (ply) => command("PATCH", "", { shown: Math.max(0, Math.min(state.moves.length, ply)) });
-const undo = () => command("POST", "/undo", {});
+const shown = (ply) => ({ shown: Math.max(0, Math.min(state.moves.length, ply)) });
+const step = (by) => command("PATCH", "", () => shown(state.shown + by));
+
+let sought = null; // of the request to look elsewhere that waits: while a slider moves, the latest counts
+function look(ply) {
+  const waits = sought !== null;
+  sought = ply;
+  if (waits) return;
+  command("PATCH", "", () => {
+    const wanted = shown(sought);
+    sought = null;
+    return wanted;
+  });
+}
+
+const undo = () => inTurn(() => (undoable() ? send("POST", "/undo", {}) : toast("There is no move of yours to take back.")));
 
 function setOverlay(wanted) {
   overlay = wanted;
@@ -308,8 +334,8 @@ function setOverlay(wanted) {
 function shortcut(event) {
   const key = event.key.toLowerCase();
   const act = {
-    u: () => !$("undo").disabled && undo(),
-    p: () => state.position.legal.filter((action) => state.game.names[action] === "pass").forEach(play),
+    u: undo,
+    p: () => state.game.names.includes("pass") && choose(state.game.names.indexOf("pass")),
     b: () => {
       const at = state.analysis?.moves?.length ? board.place(state.analysis.action) : null;
       if (at) board.focus(...at);
@@ -318,8 +344,8 @@ function shortcut(event) {
       const choices = OVERLAYS.filter((name) => name !== "ownership" || hasOwnership());
       setOverlay(choices[(choices.indexOf(overlay) + 1) % choices.length]);
     },
-    ",": () => look(state.shown - 1),
-    ".": () => look(state.shown + 1),
+    ",": () => step(-1),
+    ".": () => step(1),
     n: () => newGame(),
     "?": () => $("help-dialog").showModal(),
   }[key];
@@ -330,12 +356,12 @@ function shortcut(event) {
 
 function bind() {
   $("first").onclick = () => look(0);
-  $("back").onclick = () => look(state.shown - 1);
-  $("forward").onclick = () => look(state.shown + 1);
+  $("back").onclick = () => step(-1);
+  $("forward").onclick = () => step(1);
   $("last").onclick = () => look(state.moves.length);
   $("undo").onclick = undo;
-  $("from-here").onclick = () => command("POST", "/undo", { to: state.shown });
-  $("pause").onclick = () => command("PATCH", "", { paused: !state.paused });
+  $("from-here").onclick = () => command("POST", "/undo", () => ({ to: state.shown }));
+  $("pause").onclick = () => command("PATCH", "", () => ({ paused: !state.paused }));
   $("scrub").oninput = (event) => look(Number(event.target.value));
   $("explain").onchange = (event) => command("PATCH", "", { explain: event.target.checked });
   $("simulations").onchange = (event) => command("PATCH", "", { simulations: Number(event.target.value) });

@@ -1,6 +1,6 @@
 // Boards of every kind: an SVG drawing under a grid of invisible buttons (clicks, arrow keys, screen readers).
 
-import { h, s, percent, thousands } from "./dom.js";
+import { able, h, renew, s, percent, thousands } from "./dom.js";
 
 const CELL = 40;
 const ROOT3 = Math.sqrt(3);
@@ -104,7 +104,7 @@ export function mini(game, side, className = "stone") {
 }
 
 export class Board {
-  /** `on.play(action)`, `on.key(event)`: keys that are not the board's own. */
+  /** `on.choose(action)`, which need not be legal; `on.key(event)`: keys that are not the board's own. */
   constructor(host, game, on) {
     this.host = host;
     this.game = game;
@@ -154,7 +154,7 @@ export class Board {
         cell.style.width = `${(100 * size) / shape.width}%`;
         cell.style.height = `${(100 * size) / shape.height}%`;
         if (game.board === "cells") cell.style.borderRadius = "12px";
-        cell.addEventListener("click", () => this.choose(r, c));
+        cell.addEventListener("click", () => this.on.choose(this.action(r, c)));
         cell.addEventListener("focus", () => this.roam(r, c));
         cell.addEventListener("pointerenter", (event) => event.pointerType !== "touch" && this.hover(r, c));
         cell.addEventListener("pointerleave", () => this.hover(null));
@@ -311,7 +311,8 @@ export class Board {
     this.side = side;
     if (!this.shape) {
       this.text.textContent = position.text ?? position.marks.join("\n");
-      this.choices.replaceChildren(...playable.map((action) => h("button", { type: "button", onclick: () => this.on.play(action) }, this.game.names[action])));
+      renew(this.choices, position.legal, (action) => action, (action) => h("button", { type: "button", onclick: () => this.on.choose(action) }, this.game.names[action]));
+      for (const button of this.choices.children) able(button, this.playable.has(Number(button.dataset.key)));
       return;
     }
     this.stones(position);
@@ -377,7 +378,7 @@ export class Board {
         const cell = this.cells[r][c];
         const extra = told.has(action) && (game.board !== "columns" || String(this.place(action)) === String([r, c])) ? `, ${told.get(action)}` : "";
         cell.setAttribute("aria-label", `${name}, ${what}${last && last[0] === r && last[1] === c ? ", last move" : ""}${extra}`);
-        cell.setAttribute("aria-disabled", String(!this.playable.has(action)));
+        able(cell, this.playable.has(action));
       }
   }
 
@@ -449,12 +450,6 @@ export class Board {
   }
 
   // Pointer and keys
-
-  choose(r, c) {
-    const action = this.action(r, c);
-    if (this.playable.has(action)) this.on.play(action);
-    else this.on.refuse?.(action);
-  }
 
   hover(r, c) {
     const { layers, shape, game } = this;

@@ -7,8 +7,10 @@ import { ask } from "./api.js";
 const SMALL = 200; // pictures with fewer points a side are enlarged without smoothing
 
 export class Episodes {
-  constructor(report) {
-    this.report = report; // what happens to an error
+  /** What happens to an answer of the server, and to an error. */
+  constructor(take, report) {
+    this.take = take;
+    this.report = report;
     this.returns = [0];
     this.values = [null];
     this.bound = false;
@@ -19,7 +21,7 @@ export class Episodes {
     $("screen-empty").hidden = false;
     if (this.bound) return;
     this.bound = true;
-    const send = (change) => ask("POST", `/api/rooms/${this.state.id}/control`, change).then((told) => this.draw(told)).catch(this.report);
+    const send = (change) => ask("POST", `/api/rooms/${this.state.id}/control`, change).then(this.take).catch(this.report);
     $("show-pause").onclick = () => send({ paused: !this.state.paused });
     $("show-step").onclick = () => send({ paused: true, step: true });
     $("show-restart").onclick = () => send({ restart: true });

@@ -1,6 +1,6 @@
 // What stands beside the board: chances, the curve of the game, the agent's candidates, the moves.
 
-import { $, h, percent, winning } from "./dom.js";
+import { $, h, percent, renew, winning } from "./dom.js";
 import { mini } from "./board.js";
 import { chart } from "./graph.js";
 
@@ -72,21 +72,27 @@ export function candidates(state, preview, play) {
   const list = analysis?.moves ?? [];
   const leads = list.some((move) => move.lead !== null);
   $("value-head").textContent = leads ? "Win / points" : "Win";
-  const focused = document.activeElement?.closest?.("#candidates tr")?.dataset.action;
-  const rows = list.slice(0, 7).map((move) => {
-    const share = h("span", { class: "share" }, h("i", { "--share": move.policy.toFixed(4) }), h("span", null, percent(move.policy, move.policy < 0.0995 && move.policy > 0 ? 1 : 0)));
-    const win = move.value === null ? "–" : percent(winning(move.value)) + (leads && move.lead !== null ? ` / ${move.lead >= 0 ? "+" : "−"}${Math.abs(move.lead).toFixed(1)}` : "");
-    const name = h("button", { type: "button", title: "Show the line that the agent expects", onclick: () => play(move.action) }, game.names[move.action]);
-    const row = h("tr", { "data-action": String(move.action) }, h("td", null, name), h("td", null, share), h("td", { class: "number" }, move.visits.toLocaleString("en")), h("td", { class: "number" }, win));
-    row.addEventListener("pointerenter", () => preview(move.line));
+  const shown = [...list.slice(0, 7), ...Array(Math.max(0, 5 - list.length)).keys()];
+  renew(body, shown, (move) => `${game.env} ${move.action ?? `blank ${move}`}`, ({ action }) => {
+    if (action === undefined) return h("tr", { class: "blank" }, h("td", null, " "), h("td"), h("td"), h("td"));
+    const name = h("button", { type: "button", title: "Show the line that the agent expects", onclick: () => play(action) }, game.names[action]);
+    const share = h("span", { class: "share" }, h("i"), h("span"));
+    const row = h("tr", null, h("td", null, name), h("td", null, share), h("td", { class: "number" }), h("td", { class: "number" }));
+    row.addEventListener("pointerenter", () => preview(row.line));
     row.addEventListener("pointerleave", () => preview([]));
-    name.addEventListener("focus", () => preview(move.line));
+    name.addEventListener("focus", () => preview(row.line));
     name.addEventListener("blur", () => preview([]));
     return row;
   });
-  while (rows.length < 5) rows.push(h("tr", { class: "blank" }, h("td", null, " "), h("td"), h("td"), h("td")));
-  body.replaceChildren(...rows);
-  if (focused) body.querySelector(`[data-action="${focused}"] button`)?.focus();
+  for (const [i, move] of list.slice(0, 7).entries()) {
+    const row = body.children[i], [, share, visits, win] = row.children;
+    row.line = move.line;
+    share.querySelector("i").style.setProperty("--share", move.policy.toFixed(4));
+    share.querySelector("span > span").textContent = percent(move.policy, move.policy < 0.0995 && move.policy > 0 ? 1 : 0);
+    visits.textContent = move.visits.toLocaleString("en");
+    win.textContent = move.value === null ? "–" : percent(winning(move.value)) + (leads && move.lead !== null ? ` / ${move.lead >= 0 ? "+" : "−"}${Math.abs(move.lead).toFixed(1)}` : "");
+  }
+  preview([...body.children].find((row) => row.line && row.matches(":hover, :focus-within"))?.line ?? []);
   const line = analysis?.line ?? [];
   $("line").replaceChildren(...(line.length ? ["Expects ", h("b", null, line.map((a) => game.names[a]).join("  "))] : [state.result && state.shown === state.moves.length ? "" : "Expects …"]));
   if (state.result && state.shown === state.moves.length && analysis?.count) $("line").textContent = `By the agent's eye, dead stones taken off: ${analysis.count.text}.`;
@@ -101,24 +107,22 @@ export function moveList(state, choose) {
     list.replaceChildren(h("li", null, h("span", { class: "moves-empty" }, "None yet.")));
     return;
   }
-  const rows = [];
-  for (let i = 0; i < moves.length; i += 2) {
-    const cells = [i, i + 1].filter((k) => k < moves.length).map((k) => {
-      const button = h("button", { type: "button", "aria-label": `Move ${k + 1}: ${game.sides[moves[k].side]} ${game.names[moves[k].action]}` }, mini(game, moves[k].side, "mini"), game.names[moves[k].action]);
-      if (k + 1 === shown) button.setAttribute("aria-current", "true");
+  const rows = moves.filter((_, i) => i % 2 === 0).map((_, i) => 2 * i);
+  renew(list, rows, (i) => i, (i) => h("li", null, h("span", { class: "no", "data-key": "no" }, `${i / 2 + 1}.`)));
+  for (const i of rows) {
+    const cells = [-1, i, i + 1], name = (k) => game.names[moves[k].action], side = (k) => moves[k].side;
+    renew(list.children[i / 2], cells, (k) => (k < 0 ? "no" : k < moves.length ? `${game.env} ${k} ${side(k)} ${name(k)}` : "none"), (k) => {
+      if (k >= moves.length) return h("span");
+      const button = h("button", { type: "button", "aria-label": `Move ${k + 1}: ${game.sides[side(k)]} ${name(k)}` }, mini(game, side(k), "mini"), name(k));
       button.addEventListener("click", () => choose(k + 1));
       return button;
     });
-    if (cells.length < 2) cells.push(h("span"));
-    rows.push(h("li", null, h("span", { class: "no" }, `${i / 2 + 1}.`), cells));
   }
-  const kept = document.activeElement?.closest?.("#moves") ? shown : null;
-  list.replaceChildren(...rows);
+  list.querySelectorAll("button").forEach((button, k) => (k + 1 === shown ? button.setAttribute("aria-current", "true") : button.removeAttribute("aria-current")));
   const current = list.querySelector("[aria-current]");
   if (current) {
     // Not scrollIntoView, which would move the page as well.
     const gap = current.offsetTop - list.offsetTop;
     if (gap < list.scrollTop || gap > list.scrollTop + list.clientHeight - 30) list.scrollTop = gap - list.clientHeight / 2;
-    if (kept !== null) current.focus({ preventScroll: true });
   } else list.scrollTop = 0;
 }

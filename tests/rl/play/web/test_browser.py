@@ -58,8 +58,10 @@ def faults() -> Iterator[list[str]]:
     assert not found
 
 
-def visit(browser: Any, url: str, faults: list[str], **context: Any) -> Any:
+def visit(browser: Any, url: str, faults: list[str], script: str = "", **context: Any) -> Any:
+    """``script`` runs before the page's own; the rest is the browser's context."""
     page = browser.new_context(viewport=context.pop("viewport", {"width": 1280, "height": 860}), **context).new_page()
+    page.add_init_script(script)
     page.set_default_timeout(1000 * SECONDS)
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
@@ -161,6 +163,73 @@ def test_a_game_of_ones_own_whose_actions_are_no_places(name: str, drawn: str, b
         page.locator(".board-text").focus()
         page.keyboard.press("u")
         wait(page, "document.querySelectorAll('#moves button').length === 0")
+
+
+LATE_ANSWERS = """const quick = fetch;
+window.fetch = async (path, options) => {
+  const answer = await quick(path, options);
+  if (options.method !== "POST" || path === "/api/rooms") return answer;
+  await new Promise((after) => setTimeout(after, 4000));
+  setTimeout(() => (window.answered = true), 300);
+  return answer;
+};"""
+SLOW_SERVER = (
+    "const quick = fetch; window.fetch = (...all) => new Promise((r) => setTimeout(r, 250)).then(() => quick(...all))"
+)
+
+
+def test_keys_typed_faster_than_the_server_answers(browser: Any, faults: list[str]) -> None:
+    people = Start(agent="connect_four", seats=[Seat(), Seat()], explain=False)
+    with served(agent("connect_four"), start=people) as (url, desk):
+        page = visit(browser, url, faults, script=SLOW_SERVER)
+        page.locator('.cell[tabindex="0"]').focus()
+        for key in ["Enter", "ArrowRight", "Enter", "ArrowLeft", "Enter", "u", "Enter", ",", ",", ".", "ArrowLeft"]:
+            page.keyboard.press(key)
+        wait_for_status(page, "After move 2 of 3")
+        assert table(desk).session.moves == [3, 4, 3]
+        assert page.evaluate("document.activeElement.ariaLabel").startswith("column 2")
+
+
+def test_an_answer_that_comes_late_takes_nothing_back(browser: Any, faults: list[str]) -> None:
+    """What is going on comes by another way too, and may be further on by then."""
+    people = Start(agent="tic_tac_toe", seats=[Seat(), Seat()], simulations=30)
+    with served(agent("tic_tac_toe"), start=people) as (url, _):
+        page = visit(browser, url, faults, script=LATE_ANSWERS)
+        cell(page, 1, 1).click()
+        wait(page, "document.querySelectorAll('#moves button').length === 1")
+        known = "document.querySelector('#candidates').textContent.includes('%')"
+        wait(page, f"document.querySelector('#progress.busy') === null && {known}")
+        assert not page.evaluate("window.answered")
+        wait(page, "window.answered")
+        assert page.evaluate(known)
+
+
+def test_the_focus_stays_where_it_is(browser: Any, faults: list[str]) -> None:
+    """Also on buttons that are told anew, cannot be used any more, or are gone."""
+    people = Start(agent="go5", seats=[Seat(), Seat()], simulations=30)
+    with served(agent("go5"), start=people) as (url, _):
+        page = visit(browser, url, faults)
+        focused = "document.activeElement.textContent.trim() || document.activeElement.ariaLabel"
+        page.evaluate("window.passing = document.querySelector('#others button')")
+        for moves in (1, 2):
+            page.locator("#others button", has_text="Pass").press("Enter")
+            wait(page, f"document.querySelectorAll('#moves button').length === {moves}")
+            assert page.evaluate(focused) == "Pass"
+        wait_for_status(page, "wins", "draw")
+        assert page.evaluate("document.activeElement === passing && passing.ariaDisabled") == "true"
+        page.locator("#moves button").first.press("Enter")
+        wait_for_status(page, "After move 1")
+        assert page.evaluate("document.activeElement.ariaLabel") == "Move 1: Black pass"
+        page.locator("#back").press("Enter")
+        wait_for_status(page, "Before the first move")
+        assert page.evaluate(focused) == "Previous position"
+        page.locator("#from-here").press("Enter")
+        wait(page, "document.querySelector('#from-here').hidden")
+        assert page.evaluate("document.activeElement.getAttribute('role')") == "gridcell", "the button is gone"
+        wait(page, "document.querySelectorAll('#candidates button').length")
+        page.locator("#candidates button").first.press("Enter")
+        wait(page, "document.querySelectorAll('#moves button').length === 1")
+        assert page.evaluate("document.querySelector('#game').contains(document.activeElement)")
 
 
 def test_what_the_agent_sees_of_go(browser: Any, faults: list[str]) -> None:
