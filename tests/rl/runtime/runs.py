@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import psutil
@@ -51,12 +52,14 @@ def write_config(path: Path, kind: str = "games", **run: object) -> Path:
     return path
 
 
-def start(config: Path, run_dir: str | Path, *arguments: str) -> subprocess.Popen[str]:
-    """``fuseki train`` as a process of its own, in a process group of its own."""
+def start(
+    config: Path, run_dir: str | Path, *arguments: str, output: IO[str] | int = subprocess.PIPE
+) -> subprocess.Popen[str]:
+    """``fuseki train`` as a process of its own, in a process group of its own; what it says goes to ``output``."""
     fuseki = Path(sys.executable).parent / "fuseki"
     command = [str(fuseki), "train", str(config), "--run-dir", str(run_dir), *arguments]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=os.environ
+        command, stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True, env=os.environ
     )
 
 

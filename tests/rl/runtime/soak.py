@@ -2,8 +2,9 @@
 
     python -m tests.rl.runtime.soak CONFIG.yaml RUN_DIR MINUTES [key.sub=value ...]
 
-writes RUN_DIR-soak.csv (one line a process and sample) and prints, of each process, what it had in the second quarter
-of the run and in the last: the first one holds imports, compilation and a replay window that fills.
+writes RUN_DIR-soak.csv (one line a process and sample) and RUN_DIR-soak.log (what the run said), and prints, of each
+process, what it had in the second quarter of the run and in the last: the first one holds imports, compilation and a
+replay window that fills.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from tests.rl.runtime.runs import finish, start
+from tests.rl.runtime.runs import start
 
 SECONDS = 10.0  # between two samples
 STORE_EVERY = 6  # samples, of the object store, since asking Ray takes it seconds
@@ -33,7 +34,10 @@ SPILLED = re.compile(r"Spilled (\d+) MiB")
 
 def soak(config: Path, run_dir: Path, minutes: float, overrides: list[str]) -> list[dict[str, Any]]:
     """Samples of a run of so many minutes: seconds, process (and its id), rss_mb, files; or store_mb and objects."""
-    process = start(config, run_dir, f"run.minutes={minutes}", "run.learner_steps=null", *overrides)
+    # What it says goes to a file: nobody reads along, and when a pipe is full, after an hour, the run stands still.
+    log = Path(f"{run_dir}-soak.log")
+    with log.open("w") as output:
+        process = start(config, run_dir, f"run.minutes={minutes}", "run.learner_steps=null", *overrides, output=output)
     begun, samples = time.monotonic(), list[dict[str, Any]]()
     number = 0
     while process.poll() is None:
@@ -43,7 +47,7 @@ def soak(config: Path, run_dir: Path, minutes: float, overrides: list[str]) -> l
             samples += [now | sample for sample in _store(process.pid)]
         number += 1
         time.sleep(SECONDS)
-    finish(process)
+    assert process.returncode == 0, log.read_text()[-2000:]
     return samples
 
 
