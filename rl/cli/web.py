@@ -12,8 +12,11 @@ from rl.cli.agents import PLAY_GAME_OPTIONS, load_any, refuse
 from rl.console import WrongInput, user_input, while_running
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from rl.agent import Agent
     from rl.gym_agent import GymAgent
+    from rl.play.web.insight import Insight
 
 NEEDED = ("fastapi", "uvicorn", "websockets", "PIL")
 
@@ -70,7 +73,8 @@ def serve_page(context: typer.Context, page: Page) -> None:
             place = page.host if page.port is None else f"{page.host}:{page.port}"
             raise WrongInput(f"cannot serve at {place}: {error.strerror or error}") from error
         limits = Limits(page.simulations, page.seconds, page.friendly)
-        serve(agents, limits, start, listening, page.host, sampled=page.sampled, say=announce)
+        host, found = page.host, insights()
+        serve(agents, limits, start, listening, host, sampled=page.sampled, insights=found, say=announce)
 
 
 def warm_up(agents: list[Agent | GymAgent]) -> None:
@@ -83,6 +87,26 @@ def warm_up(agents: list[Agent | GymAgent]) -> None:
             agent.network()
         else:
             Engine(agent).warm_up()
+
+
+def insights() -> dict[str, Insight]:
+    """What rl.insight has to show of positions, for the page, whose room lies beside its own."""
+
+    def saliency(agent: Agent, state: np.ndarray, action: int) -> np.ndarray:
+        from rl.insight.saliency import of_position
+
+        return of_position(agent, state, "occlusion", "policy", action)[0]
+
+    def attention(agent: Agent, state: np.ndarray, action: int) -> np.ndarray:
+        import torch
+
+        from rl.insight.attention import attention_maps, point_of
+
+        maps = attention_maps(agent.network(), torch.from_numpy(agent.game.encode(state[None])))
+        rollout, point = maps.rollout[0], point_of(agent.game, state, action)
+        return (rollout.mean(0) if point is None else rollout[point]).reshape(maps.grid)
+
+    return {"saliency": saliency, "attention": attention}
 
 
 def announce(url: str) -> None:

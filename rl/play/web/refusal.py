@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 class Refusal(Exception):
-    """Answered with an HTTP status of the client's fault (4xx) or of a want of room (503), and one sentence."""
+    """Answered with one sentence and an HTTP status: of the client's fault (4xx), or a want of room (503) or of a
+    package (501)."""
 
     def __init__(self, status: int, sentence: str) -> None:
         super().__init__(sentence)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Name = Annotated[str, Field(max_length=1000)]
+InsightKind = Literal["saliency", "attention"]
 Ply = Annotated[int, Field(ge=0, le=100_000)]
 
 

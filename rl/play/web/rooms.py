@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from rl.play.web.refusal import Refusal
 
@@ -33,7 +33,7 @@ SWEEP_SECONDS = 30.0
 CLOSING_SECONDS = 2.0  # for workers to end
 
 
-Work = Literal["reply", "explain", "episode", "prepare"]
+Work = Literal["reply", "explain", "insight", "episode", "prepare"]
 PREPARING = 4  # threads that load agents, read files, and the like: short, or waiting for a disk
 
 
@@ -46,8 +46,8 @@ class Pool:
 
     def __init__(self) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        sizes: dict[Work, int] = {"reply": cores, "explain": cores, "episode": cores, "prepare": PREPARING}
-        self._threads = {kind: ThreadPoolExecutor(size, kind) for kind, size in sizes.items()}
+        sizes: dict[Work, int] = {"insight": 1, "prepare": PREPARING}  # of others as many as there are cores
+        self._threads = {kind: ThreadPoolExecutor(sizes.get(kind, cores), kind) for kind in get_args(Work)}
 
     async def run(self, function: Callable[[], T], stop: threading.Event | None = None, *, kind: Work) -> T:
         """``function()`` in a thread. Where whoever waits is cancelled, ``stop`` is set and the thread soon done."""

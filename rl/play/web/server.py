@@ -10,6 +10,7 @@
     POST   /api/rooms/ID/undo             take moves back
     PATCH  /api/rooms/ID                  settings of a game
     POST   /api/rooms/ID/control          of episodes
+    GET    /api/rooms/ID/insight          what the network looks at in a position: ?kind=saliency|attention&ply=N
     GET    /api/rooms/ID/game.sgf, .json  the game as a file
     PUT    /api/rooms/ID/game             go on from one
     WS     /api/rooms/ID/live             state, analysis and pictures as they come; while it is open, the room works
@@ -44,8 +45,9 @@ from rl.gym_agent import GymAgent
 from rl.play.engine import LEVELS
 from rl.play.web.agents import Agents
 from rl.play.web.guard import Guard, is_loopback
+from rl.play.web.insight import Insights, Sources
 from rl.play.web.refusal import Refusal
-from rl.play.web.requests import Change, Control, Move, Start, Undo, Upload
+from rl.play.web.requests import Change, Control, InsightKind, Move, Ply, Start, Undo, Upload
 from rl.play.web.rooms import KEPT_SECONDS, Pool, Room, Rooms
 from rl.play.web.show import Show
 from rl.play.web.table import Limits, Table
@@ -62,15 +64,17 @@ View = dict[str, Any]
 class Desk:
     """What all requests share."""
 
-    def __init__(self, agents: Agents, limits: Limits, first: Start, kept_seconds: float, sampled: bool) -> None:
+    def __init__(self, agents: Agents, limits: Limits, first: Start, kept: float, sampled: bool, insights: Sources):
         self.agents, self.limits, self.first, self.sampled = agents, limits, first, sampled
-        self.rooms, self.pool = Rooms(kept_seconds), Pool()
+        self.rooms, self.pool = Rooms(kept), Pool()
+        self.insights = Insights(self.pool, insights)
 
     async def open(self, wanted: Start) -> Room:
         """A new room for the agent. Raises Refusal."""
         found = await self.pool.run(lambda: self.agents.get(wanted.agent), kind="prepare")
+        both = self.agents, self.pool
         is_show = isinstance(found, GymAgent)
-        room = Show(self.agents, self.pool, self.sampled) if is_show else Table(self.agents, self.pool, self.limits)
+        room = Show(*both, self.sampled) if is_show else Table(*both, self.limits, self.insights)
         await self.slowly(room, lambda: room.start(wanted))
         self.rooms.add(room)
         return room
@@ -96,15 +100,16 @@ def create_app(
     shipped: bool = True,
     kept_seconds: float = KEPT_SECONDS,
     sampled: bool = False,
+    insights: Sources | None = None,
 ) -> FastAPI:
     """The page for these agents and, with ``shipped``, the models that ship.
 
     ``start`` is what a page begins with (default: the first agent, who moves second). ``token`` as in ``Guard``.
-    ``sampled``: episodes begin with actions drawn as in training. ``app.state.desk`` is the Desk.
+    ``sampled``: episodes begin with actions drawn as in training.
+    ``insights``: what Insights can show. ``app.state.desk`` is the Desk.
     """
-    desk = Desk(
-        Agents(agents, shipped), limits or Limits(), start or Start(agent=agents[0].name), kept_seconds, sampled
-    )
+    first = start or Start(agent=agents[0].name)
+    desk = Desk(Agents(agents, shipped), limits or Limits(), first, kept_seconds, sampled, insights or {})
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -289,6 +294,11 @@ async def control(wanted: Control, show: AShow) -> View:
     return show.view()
 
 
+@api.get("/api/rooms/{room}/insight")
+async def insight(kind: InsightKind, ply: Ply, table: ATable) -> View:
+    return await table.insight(kind, ply)
+
+
 @api.get("/api/rooms/{room}/game.{suffix}")
 async def save(suffix: str, table: ATable) -> Response:
     if suffix not in ("sgf", "json"):
@@ -363,12 +373,13 @@ def serve(
     host: str,
     *,
     sampled: bool = False,
+    insights: Sources,
     say: Callable[[str], None],
 ) -> None:
     """Serve the page until Ctrl-C; ``say`` is told its URL. Off loopback a token is needed, which the URL holds."""
     port = listening.getsockname()[1]
     token = None if is_loopback(host) else secrets.token_urlsafe(24)
-    app = create_app(agents, limits, start=start, port=port, token=token, sampled=sampled)
+    app = create_app(agents, limits, start=start, port=port, token=token, sampled=sampled, insights=insights)
     name = host if host not in ("0.0.0.0", "::", "") else socket.gethostname()
     say(f"http://{f'[{name}]' if ':' in name else name}:{port}/" + (f"?token={token}" if token else ""))
     config = uvicorn.Config(

@@ -17,6 +17,7 @@ from rl.play.engine import Choice, Engine, Report, Watch
 from rl.play.session import Session
 from rl.play.web.agents import Agents
 from rl.play.web.files import read_game, write_json
+from rl.play.web.insight import Insights
 from rl.play.web.refusal import Refusal
 from rl.play.web.requests import Change, Seat, Start
 from rl.play.web.rooms import Pool, Room
@@ -51,9 +52,9 @@ class Sitter:
 class Table(Room):
     """One game; ``agent`` explains it, and need not have a seat."""
 
-    def __init__(self, agents: Agents, pool: Pool, limits: Limits) -> None:
+    def __init__(self, agents: Agents, pool: Pool, limits: Limits, insights: Insights) -> None:
         super().__init__()
-        self._agents, self._pool, self._limits = agents, pool, limits
+        self._agents, self._pool, self._limits, self._insights = agents, pool, limits, insights
         self.explain, self.simulations = True, EXPLAINED
         self.paused, self.pace = False, 0.7  # seconds a move where agents play each other
         self.version = 0  # of the game: goes up with each move made or taken back
@@ -87,6 +88,7 @@ class Table(Room):
             "simulations": self.simulations,
             "values": [self._values.get(ply) for ply in range(len(session.moves) + 1)],
             "analysis": self._analyses.get(shown),
+            "insights": self._insights.kinds(self.agent),
         }
 
     @property
@@ -208,8 +210,8 @@ class Table(Room):
 
         def apply() -> None:
             session = self.session
-            if wanted.shown is not None and wanted.shown > len(session.moves):
-                raise Refusal(422, f"there is no position after {wanted.shown} moves: {len(session.moves)} were played")
+            if wanted.shown is not None:
+                self._reached(wanted.shown)
             seated = bool(sitters) and sitters != self._sitters
             if seated:
                 self._sitters = sitters
@@ -225,6 +227,17 @@ class Table(Room):
             self.touch()
 
         return apply
+
+    def _reached(self, ply: int) -> list[int]:
+        """The moves up to a position. Raises Refusal where the game has not come so far."""
+        moves = self.session.moves
+        if ply > len(moves):
+            raise Refusal(422, f"there is no position after {ply} moves: {len(moves)} were played")
+        return moves[:ply]
+
+    async def insight(self, kind: str, ply: int) -> dict[str, Any]:
+        """What the explaining agent's network looks at after ``ply`` moves, as Insights tells it. Raises Refusal."""
+        return await self._insights.of(kind, self.agent, self._reached(ply))
 
     def _board(self) -> dict[str, Any]:
         """The options that make the board of now."""

@@ -4,9 +4,11 @@ import { $, able, h, kept, percent, renew, short } from "./dom.js";
 import { ask, Live } from "./api.js";
 import { Board, label, mini } from "./board.js";
 import { candidates, evaluation, moveList, sideAt } from "./panel.js";
+import { insight, legend, spoken } from "./insight.js";
 import { Episodes } from "./episodes.js";
 
-const OVERLAYS = ["none", "policy", "visits", "ownership"];
+const OVERLAYS = ["none", "policy", "visits", "ownership", "saliency", "attention"];
+const INSIGHTS = ["saliency", "attention"];
 
 let catalogue; // agents, levels, and what to begin with
 let state = null;
@@ -101,7 +103,6 @@ function draw() {
   if (!board || board.drawn !== drawn) {
     board = new Board($("board"), game, { choose, key: shortcut });
     board.drawn = drawn;
-    if (overlay === "ownership" && !hasOwnership()) overlay = "policy";
   }
   $("title").textContent = game.title + (game.komi !== null ? `, komi ${game.komi}` : "");
   document.title = `${game.title} – Fuseki`;
@@ -132,24 +133,33 @@ function opinion() {
   paint();
 }
 
-const hasOwnership = () => Boolean(state.analysis?.ownership) || ["go"].includes(state.game.kind);
+/** What can be shown on the board. */
+const overlays = () => OVERLAYS.filter((name) => ({
+  ownership: Boolean(state.analysis?.ownership) || state.game.kind === "go",
+  saliency: state.insights.includes("saliency"),
+  attention: state.insights.includes("attention"),
+})[name] ?? true);
 
 function paint() {
+  const possible = overlays(), shownOverlay = possible.includes(overlay) ? overlay : "policy";
   $("overlay").hidden = !board.shape;
-  $("overlay-ownership").hidden = !hasOwnership();
-  for (const input of document.querySelectorAll('input[name="overlay"]')) input.checked = input.value === overlay;
+  for (const input of document.querySelectorAll('input[name="overlay"]')) {
+    input.checked = input.value === shownOverlay;
+    input.parentElement.hidden = !possible.includes(input.value);
+  }
   const analysis = state.explain ? state.analysis : null;
   const finished = state.result && state.shown === state.moves.length;
   const told = new Map();
+  let tell = (r, c) => (String(board.place(board.action(r, c))) === String([r, c]) ? told.get(board.action(r, c)) : "");
   let shares = new Map();
   let text = () => "";
   if (analysis?.policy && !finished) {
     const entries = (object) => Object.entries(object).map(([action, value]) => [Number(action), value]);
-    if (overlay === "policy") {
+    if (shownOverlay === "policy") {
       shares = new Map(entries(analysis.policy));
       text = (action) => label.policy(shares.get(action));
       for (const [action, share] of shares) if (share >= 0.005) told.set(action, `policy ${percent(share)}`);
-    } else if (overlay === "visits") {
+    } else if (shownOverlay === "visits") {
       const counts = new Map(entries(analysis.visits));
       const total = [...counts.values()].reduce((a, b) => a + b, 0) || 1;
       shares = new Map([...counts].map(([action, n]) => [action, n / total]));
@@ -158,9 +168,20 @@ function paint() {
     }
   }
   board.heat(shares, text, finished ? null : analysis?.action);
-  const owners = analysis?.ownership && (overlay === "ownership" || (finished && overlay !== "none")) ? analysis.ownership : null;
+  $("legend").hidden = true;
+  if (INSIGHTS.includes(shownOverlay) && state.explain && board.shape && !finished) {
+    const found = insight(state, shownOverlay, () => state.kind === "game" && paint());
+    $("legend").hidden = false;
+    const sentence = legend(state, shownOverlay, found);
+    if ($("legend").textContent !== sentence) $("legend").textContent = sentence;
+    if (found?.shares) {
+      board.points(found.shares, found.action);
+      tell = (r, c) => spoken(state, found, r, c);
+    }
+  }
+  const owners = analysis?.ownership && (shownOverlay === "ownership" || (finished && shownOverlay !== "none")) ? analysis.ownership : null;
   board.ownership(owners, finished ? analysis?.count?.dead : []);
-  if (board.shape) board.describe(told);
+  if (board.shape) board.describe(tell);
   show(preview);
 }
 
@@ -341,7 +362,7 @@ function shortcut(event) {
       if (at) board.focus(...at);
     },
     o: () => {
-      const choices = OVERLAYS.filter((name) => name !== "ownership" || hasOwnership());
+      const choices = overlays();
       setOverlay(choices[(choices.indexOf(overlay) + 1) % choices.length]);
     },
     ",": () => step(-1),

@@ -1,5 +1,6 @@
 // Boards of every kind: an SVG drawing under a grid of invisible buttons (clicks, arrow keys, screen readers).
 
+import { largest } from "./insight.js";
 import { able, h, renew, s, percent, thousands } from "./dom.js";
 
 const CELL = 40;
@@ -367,7 +368,7 @@ export class Board {
   }
 
   /** Names of the cells, for screen readers; what the overlay tells of them comes along. */
-  describe(told = new Map()) {
+  describe(tell = () => "") {
     const { game, position } = this;
     const last = position.last;
     for (let r = 0; r < game.rows; r++)
@@ -376,7 +377,7 @@ export class Board {
         const name = game.board === "columns" ? `column ${game.across[c]}, row ${game.rows - r}` : game.across.length || game.board !== "cells" ? game.names[action] : `row ${r + 1}, column ${c + 1}`;
         const what = mark === "." ? "empty" : game.sides[mark === "X" ? 0 : 1];
         const cell = this.cells[r][c];
-        const extra = told.has(action) && (game.board !== "columns" || String(this.place(action)) === String([r, c])) ? `, ${told.get(action)}` : "";
+        const told = tell(r, c), extra = told ? `, ${told}` : "";
         cell.setAttribute("aria-label", `${name}, ${what}${last && last[0] === r && last[1] === c ? ", last move" : ""}${extra}`);
         able(cell, this.playable.has(action));
       }
@@ -396,7 +397,7 @@ export class Board {
       const [x, y] = shape.at(...at);
       const weight = Math.sqrt(share / most);
       const radius = shape.radius * (0.42 + 0.5 * weight);
-      const group = s("g", null, s("circle", { cx: x, cy: y, r: radius, opacity: (0.3 + 0.6 * weight).toFixed(2) }));
+      const group = s("g", null, s("circle", { class: "share", cx: x, cy: y, r: radius, opacity: (0.3 + 0.6 * weight).toFixed(2) }));
       if (action === best) group.append(s("circle", { class: "best", cx: x, cy: y, r: radius }));
       if (share >= 0.03 || action === best) {
         const text = label(action);
@@ -406,6 +407,20 @@ export class Board {
       }
       layers.heat.append(group);
     }
+  }
+
+  /** Dots for the shares [row][column] of all points, occupied or not, rings where they are below 0; `action` is marked. */
+  points(shares, action) {
+    const { layers, shape } = this;
+    if (!shape) return;
+    const most = largest(shares), at = this.place(action);
+    if (at) layers.heat.append(s("circle", { class: "chosen", cx: shape.at(...at)[0], cy: shape.at(...at)[1], r: 0.86 * shape.radius }));
+    shares.forEach((row, r) => row.forEach((share, c) => {
+      const weight = Math.sqrt(Math.abs(share) / most), [cx, cy] = shape.at(r, c);
+      if (weight < 0.14) return;
+      const hollow = share < 0, radius = shape.radius * (0.14 + 0.5 * weight);
+      layers.heat.append(s("circle", { class: "halo", cx, cy, r: radius + 1.5 }), s("circle", { class: hollow ? "against" : "share", cx, cy, r: hollow ? radius - 1.2 : radius }));
+    }));
   }
 
   /** Who will own each point, in [-1, 1] for the first player; dead stones get a cross. */

@@ -43,7 +43,7 @@ def test_the_page_is_served_whole_and_loads_nothing_from_elsewhere(client: TestC
         assert name in page.text
         assert client.get(name).status_code == 200
     scripts = client.get("/static/app.js").text
-    for name in ("dom", "api", "board", "panel", "episodes"):
+    for name in ("dom", "api", "board", "panel", "insight", "episodes"):
         assert f'"./{name}.js"' in scripts
         assert client.get(f"/static/{name}.js").status_code == 200
     assert client.get("/favicon.ico").headers["content-type"] == "image/svg+xml"
