@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +19,7 @@ import pytest
 import envs
 import rl
 from envs.game import ONGOING, STATUS
+from rl.cli.web import insights
 from rl.play.web.requests import Seat, Start
 from rl.play.web.server import Desk
 from rl.play.web.table import Limits
@@ -33,10 +36,10 @@ FLAGS = [
     "--disable-sync",
 ]
 SECONDS = 30.0  # for the page to get somewhere
-PHONE = {"width": 390, "height": 844}
+PHONE = {"width": 340, "height": 740}
+TRANSFORMER = {"kind": "transformer", "width": 8, "depth": 2, "heads": 2}
 
 pytestmark = [
-    pytest.mark.slow,  # keys that come while the page is busy were lost once in three runs on a busy machine
     pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here: apt-get install chromium"),
 ]
 
@@ -233,8 +236,9 @@ def test_the_focus_stays_where_it_is(browser: Any, faults: list[str]) -> None:
 
 
 def test_what_the_agent_sees_of_go(browser: Any, faults: list[str]) -> None:
-    ours = agent("go5", auxiliary={"ownership": 1.0})
-    with served(ours, start=Start(agent="go5", seats=[Seat(), Seat()], simulations=40)) as (url, _):
+    ours = agent("go5", auxiliary={"ownership": 1.0}, encoder=TRANSFORMER)
+    people = Start(agent="go5", seats=[Seat(), Seat()], simulations=40)
+    with served(ours, start=people, insights=insights()) as (url, _):
         page = visit(browser, url, faults, color_scheme="dark", viewport=PHONE)
         assert page.evaluate("document.documentElement.dataset.theme") == "dark"
         cell(page, 2, 2).click()
@@ -257,6 +261,29 @@ def test_what_the_agent_sees_of_go(browser: Any, faults: list[str]) -> None:
         page.set_input_files("#file", {"name": "b.sgf", "mimeType": "text/plain", "buffer": b"no game"})
         wait(page, "document.querySelector('#toast').textContent.includes('no readable SGF')")
         faults[:] = [text for text in faults if "422" not in text]  # which the console tells of that
+
+
+def test_what_the_network_looks_at(browser: Any, faults: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("captum.attr")
+    ours = agent("hex3", encoder=TRANSFORMER)
+    people = Start(agent="hex3", seats=[Seat(), Seat()], simulations=20)
+    with served(ours, start=people, insights=insights()) as (url, _):
+        page = visit(browser, url, faults)
+        cell(page, 1, 1).click()
+        legend = "document.querySelector('#legend').textContent"
+        labels = "[...document.querySelectorAll('.cell')].map((cell) => cell.ariaLabel).join(';')"
+        page.check('input[value="saliency"]')
+        wait(page, f"{legend}.startsWith('Why ') && document.querySelector('.heat :is(.share, .against)')")
+        assert re.search(r"b2, Red, last move, speaks (for|against) \w+, \d+ of 100", page.evaluate(labels))
+        page.check('input[value="attention"]')
+        wait(page, f"{legend}.startsWith('Where the network looks')")
+        assert page.evaluate(labels).count("attention, ") > 4
+        assert not page.locator('input[value="ownership"]').is_visible(), "Hex has no territory"
+        monkeypatch.setitem(sys.modules, "captum", None)  # as where it is not installed
+        cell(page, 0, 0).click()
+        page.check('input[value="saliency"]')
+        wait(page, f"{legend}.includes(\"pip install 'fuseki[insight]'\")")
+        faults[:] = [text for text in faults if "501" not in text]  # which the console tells of that
 
 
 def test_episodes_are_watched(browser: Any, faults: list[str]) -> None:
