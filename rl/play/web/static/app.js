@@ -66,7 +66,7 @@ function enter(told) {
 function take(told) {
   const held = $("game").contains(document.activeElement) ? document.activeElement : null;
   heed(told);
-  if (held && (!held.isConnected || held.closest("[hidden]"))) board.focus();
+  if (held && board && (!held.isConnected || held.closest("[hidden]"))) board.focus();
 }
 
 function heed(told) {

@@ -288,8 +288,12 @@ def test_what_the_network_looks_at(browser: Any, faults: list[str], monkeypatch:
 
 def test_episodes_are_watched(browser: Any, faults: list[str]) -> None:
     pytest.importorskip("pygame")
-    with served(gym_agent("CartPole-v1")) as (url, _):
+    with served(agent("tic_tac_toe"), gym_agent("CartPole-v1")) as (url, _):
         page = visit(browser, url, faults)
+        cell(page, 0, 0).press("n")  # whose focus comes back to a board that is gone by then
+        page.select_option("#new-agent", "acting")
+        page.locator("#new-form [type=submit]").press("Enter")
+        wait(page, "!document.querySelector('#show').hidden")
         page.select_option("#show-speed", "10")
         wait(page, "document.querySelectorAll('#show-list li:not(.muted)').length > 0")
         assert page.evaluate("[screen.width, document.querySelector('canvas').width][1]") == 600
