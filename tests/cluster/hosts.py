@@ -133,30 +133,35 @@ class Host:
     def mend(self) -> None:
         _ip("link", "set", self.link, "up")
 
-    def limit(self, cores: float) -> bool:
-        """At most so many cores for what runs on the host now and all that it starts, however idle the others are.
+    def limit(self, cores: float | None) -> bool:
+        """At most so many cores for what runs on the host now and all that it starts; None: as many as there are.
 
         Returns whether the kernel's control groups, of either version, can be used for that here.
         """
         group = (OLD_GROUPS if OLD_GROUPS.exists() else GROUPS) / self.name
-        quota = round(cores * 100_000)  # microseconds in each tenth of a second
+        quota = None if cores is None else round(cores * 100_000)  # microseconds in each tenth of a second
         try:
             group.mkdir(exist_ok=True)
             if group.parent == OLD_GROUPS:
-                (group / "cpu.cfs_quota_us").write_text(str(quota))
+                (group / "cpu.cfs_quota_us").write_text(str(-1 if quota is None else quota))
             else:
-                (group / "cpu.max").write_text(f"{quota} 100000")
+                (group / "cpu.max").write_text(f"{'max' if quota is None else quota} 100000")
         except OSError:
             return False
         mine = os.readlink(f"/proc/{self.pid}/ns/pid")
         for process in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ended just now
+            # It ended just now, or is none of ours.
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 if os.readlink(process / "ns" / "pid") == mine:
                     (group / "cgroup.procs").write_text(process.name)
         return True
 
+    @property
+    def up(self) -> bool:
+        return self._outer.poll() is None
+
     def close(self) -> None:
-        if self._outer.poll() is None:
+        if self.up:
             self.kill()
         _ip("netns", "del", self.name)
         for group in (OLD_GROUPS / self.name, GROUPS / self.name):
