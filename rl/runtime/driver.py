@@ -77,7 +77,6 @@ class Driver:
         self.watch = Watch()
         self.trained = 0  # batches that were trained on
         self.waiting = 0  # stretches that were given out and not trained on yet
-        self._begun_at = time.monotonic()  # when room was first waited for; infinite once that was said
         self.servers = Servers(self.config, self.plan)
         for index, server in enumerate(self.servers.processes):
             self.calls[server.live.remote()] = Call("live", index)
@@ -89,6 +88,7 @@ class Driver:
 
     def _begin_learning(self, checkpoint: str | None) -> None:
         """New learners; their weights are what everyone is to use, and they say what they may do."""
+        self._begun_at = time.monotonic()  # since when room is waited for; infinite once that was said
         while True:
             learners = None
             try:
