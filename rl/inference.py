@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from envs.game import ONGOING, STATUS, Game
-from rl.config import InferenceConfig, NetConfig
+from rl.config import ConfigError, InferenceConfig, NetConfig
 from rl.nets import build
 from rl.nets.formats import EXACT, Format, Runner, formats
 from rl.nets.loading import copy_weights, device_of
@@ -80,8 +80,8 @@ class Evaluator:
         self._formats = {f.name: f for f in formats(self._net, self.device)}
         self.format = format or config.format
         if self.format != "auto" and self.format not in self._formats:
-            raise ValueError(
-                f"unknown inference format {self.format!r}: this network and machine offer auto, "
+            raise ConfigError(
+                f"unknown inference format {self.format!r} (inference.format): this network and machine offer auto, "
                 f"{', '.join(self._formats)}"
             )
         self._pinned = self.format != "auto"

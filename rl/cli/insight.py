@@ -234,13 +234,11 @@ def attention(
 def _attention_of_position(
     agent: Agent, state: np.ndarray, moves: str, point: int | None, out: Path | None
 ) -> dict[str, Any]:
-    import torch
-
     from rl.insight import drawing
-    from rl.insight.attention import attention_maps, point_of
+    from rl.insight.attention import of_position, point_of
 
     game = agent.game
-    maps = attention_maps(agent.network(), torch.from_numpy(game.encode(state[None])))
+    maps = of_position(agent, state)
     action = agent.analyse_state(state, simulations=0).action
     if point is None:
         point = point_of(game, state, action)

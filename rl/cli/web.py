@@ -98,11 +98,9 @@ def insights() -> dict[str, Insight]:
         return of_position(agent, state, "occlusion", "policy", action)[0]
 
     def attention(agent: Agent, state: np.ndarray, action: int) -> np.ndarray:
-        import torch
+        from rl.insight.attention import of_position, point_of
 
-        from rl.insight.attention import attention_maps, point_of
-
-        maps = attention_maps(agent.network(), torch.from_numpy(agent.game.encode(state[None])))
+        maps = of_position(agent, state)
         rollout, point = maps.rollout[0], point_of(agent.game, state, action)
         return (rollout.mean(0) if point is None else rollout[point]).reshape(maps.grid)
 

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from envs.game import Game
+from rl.agent import Agent
 from rl.insight.questions import InsightError
 from rl.nets.transformer import Attention, TransformerEncoder
 
@@ -63,6 +64,11 @@ def attention_maps(net: nn.Module, *inputs: object) -> AttentionMaps:
         for handle in handles:
             handle.remove()
     return AttentionMaps(torch.stack(found, 1).float().cpu().numpy(), shapes[0])
+
+
+def of_position(agent: Agent, state: np.ndarray) -> AttentionMaps:
+    """The maps while the agent's network looks at the position ``state`` [S]."""
+    return attention_maps(agent.network(), torch.from_numpy(agent.game.encode(state[None])))
 
 
 def point_of(game: Game, state: np.ndarray, action: int) -> int | None:

@@ -138,14 +138,14 @@ class Driver:
         self._tell_of_room()
 
     def _tell_of_room(self) -> None:
-        """Once, when there was no room for long: cores are asked for that other runs may hold."""
+        """Once, when processes do not start for long: cores may be asked for that others hold."""
         if time.monotonic() - self._begun_at < ROOM_SECONDS:
             return
         self._begun_at = math.inf
         free = ray.available_resources()
         self.session.progress.note(
             f"still waiting for processes to start; free in the cluster: {free.get('CPU', 0):g} of {self.plan.cores} "
-            f"cores, {free.get('GPU', 0):g} GPUs; other runs may hold the rest"
+            f"cores, {free.get('GPU', 0):g} GPUs; this run or others hold the rest"
         )
 
     def wait_until_ready(self) -> None:

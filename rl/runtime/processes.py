@@ -22,7 +22,7 @@ from ray.exceptions import (
 import envs
 from envs.gym import UnknownWorld, WorldError
 from rl.actors.seeds import actor_seed
-from rl.config import Config, GameConfig
+from rl.config import Config, ConfigError, GameConfig
 from rl.evaluation.examination import Examination
 from rl.experience import file_shards
 from rl.records import Evaluation, Tensors, Weights
@@ -286,4 +286,6 @@ def named(error: RayTaskError, who: str) -> Exception:
             return WorldError(f"{who}: {error.cause}")
         case FloatingPointError():
             return FloatingPointError(f"{who}: {error.cause}")
+        case ConfigError():  # what only the machine that it runs on can tell
+            return ConfigError(f"{who}: {error.cause}")
     return error

@@ -123,6 +123,7 @@ class Host:
         os.kill(self.pid, signal.SIGKILL)
         self._outer.wait()
         for process in self._started:
+            process.kill()  # nsenter, which is outside, and would wait for ever where it is stopped
             process.wait()
         self._started.clear()
 
@@ -138,16 +139,20 @@ class Host:
 
         Returns whether the kernel's control groups, of either version, can be used for that here.
         """
-        group = (OLD_GROUPS if OLD_GROUPS.exists() else GROUPS) / self.name
-        quota = None if cores is None else round(cores * 100_000)  # microseconds in each tenth of a second
+        top = OLD_GROUPS if OLD_GROUPS.exists() else GROUPS
+        group = top / self.name
         try:
             group.mkdir(exist_ok=True)
-            if group.parent == OLD_GROUPS:
-                (group / "cpu.cfs_quota_us").write_text(str(-1 if quota is None else quota))
-            else:
-                (group / "cpu.max").write_text(f"{'max' if quota is None else quota} 100000")
+            if cores is not None:
+                quota = round(cores * 100_000)  # microseconds in each tenth of a second
+                if top == OLD_GROUPS:
+                    (group / "cpu.cfs_quota_us").write_text(str(quota))
+                else:
+                    (group / "cpu.max").write_text(f"{quota} 100000")
         except OSError:
             return False
+        if cores is None:  # out of the group, whose share of the machine is its own: what starts later would starve
+            group = top
         mine = os.readlink(f"/proc/{self.pid}/ns/pid")
         for process in Path("/proc").glob("[0-9]*"):
             # It ended just now, or is none of ours.

@@ -10,7 +10,7 @@ import torch
 
 import envs
 from rl import inference
-from rl.config import AuxiliaryConfig, InferenceConfig, NetConfig
+from rl.config import AuxiliaryConfig, ConfigError, InferenceConfig, NetConfig
 from rl.inference import Evaluator, random_positions
 from rl.nets import PolicyValueNet, build, formats
 from rl.records import Weights
@@ -210,7 +210,7 @@ def test_the_config_can_pin_and_the_argument_overrides():
     ],
 )
 def test_an_unknown_format_is_refused_with_the_names_there_are(name, config, offered):
-    with pytest.raises(ValueError, match=f"unknown inference format '{name}': .* offer {offered}"):
+    with pytest.raises(ValueError, match=f"unknown inference format '{name}' .* offer {offered}"):
         evaluator(name, config)
 
 
@@ -326,7 +326,7 @@ def test_without_a_compiler_compiled_formats_are_not_offered(monkeypatch, caplog
     ours = evaluator("auto", MLP, compile=True)
     ours.load(weights(trained(config=MLP)))
     assert "there is no compiler here" in caplog.text
-    with pytest.raises(ValueError, match="unknown inference format 'float32-nchw-compiled'"):
+    with pytest.raises(ConfigError, match="unknown inference format 'float32-nchw-compiled'"):
         evaluator("float32-nchw-compiled", MLP)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rl.cli import app
-from rl.config import load_config
+from rl.config import ConfigError, load_config
 from rl.runtime import train
 from rl.runtime.faults import RunFailed
 from rl.runtime.metrics import read_metrics
@@ -85,6 +85,25 @@ def test_the_command_ends_with_status_1_and_one_sentence(tmp_path: Path, capsys:
     said = capsys.readouterr().err.splitlines()
     assert said[-1].startswith("error: the environment failed: ")
     assert not any("Traceback" in line for line in said)
+
+
+def test_an_inference_format_that_is_not_offered_here_is_the_users_mistake(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path / "small.yaml", "games", learner_steps=5)
+    with pytest.raises(SystemExit) as ended:
+        app(["train", str(config), "inference.format=half", "--serial", "--run-dir", str(tmp_path / "run")])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1].startswith("error: unknown inference format 'half' (inference.format): ")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+def test_on_ray_the_same_is_told_by_the_actor(tmp_path: Path) -> None:
+    config = write_config(tmp_path / "small.yaml", "games", learner_steps=5, actors=1)
+    with pytest.raises(ConfigError, match=r"^actor 0: unknown inference format 'half'"):
+        train(load_config(config, ["inference.format=half"]), tmp_path / "run")
 
 
 @pytest.mark.slow
