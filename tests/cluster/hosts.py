@@ -121,10 +121,10 @@ class Host:
     def kill(self) -> None:
         """SIGKILL for every process of the host at once, as when its power fails."""
         os.kill(self.pid, signal.SIGKILL)
-        self._outer.wait()
         for process in self._started:
-            process.kill()  # nsenter, which is outside, and would wait for ever where it is stopped
+            process.kill()  # nsenter, which is outside; the host would wait for ever for one that is stopped
             process.wait()
+        self._outer.wait()
         self._started.clear()
 
     def cut(self) -> None:

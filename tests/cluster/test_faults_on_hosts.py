@@ -42,6 +42,7 @@ RUN = (
 )
 CUT_SECONDS = 60
 HEAD_CORES, WORKER_CORES, CLOCK_CORES = 0.7, 0.25, 0.5  # which leaves a part of two cores to this test
+START_SECONDS = 40  # until all processes that begin beside the actors are Ray's own, under names of ours
 CALM_SECONDS, RATE_SECONDS = 20, 60  # with these shares, until throughput is taken, and over which it is
 UNDISTURBED = 3  # such stretches of a run that nothing happens to, to see how far they differ among themselves
 
@@ -145,6 +146,8 @@ class Run(Folder):
 
     def rates(self, number: int = 1) -> list[Rate]:
         """Throughput of all actors, each host with a machine's worth of its own meanwhile."""
+        time.sleep(START_SECONDS)
+        wait_for(lambda: not examiner_works(self.cluster), 600, "the examiner's being ready")
         with self.clock.going():
             limit(self.cluster, HEAD_CORES, WORKER_CORES, CLOCK_CORES)
             time.sleep(CALM_SECONDS)
@@ -165,6 +168,12 @@ def limit(cluster: RayCluster, head: float | None, worker: float | None, clock: 
     able = [host.limit(cores) for host, cores in up]
     if not all(able):
         print("control groups cannot be used: throughput is what the hosts happen to share", flush=True)
+
+
+def examiner_works(cluster: RayCluster) -> bool:
+    """Whether it is starting, which takes minutes of a small share of a core, or examining."""
+    up = [host for host in (cluster.head, *cluster.workers) if host.up]
+    return any(host.run("pgrep", "-f", "ray::ExaminerProcess[.]", check=False).returncode == 0 for host in up)
 
 
 def kill_by_name(cluster: RayCluster, name: str) -> None:
