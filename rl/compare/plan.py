@@ -135,7 +135,8 @@ def _words(text: str) -> list[str]:
         raise Wrong("a configuration's name is empty")
     for word in words[1:]:
         if "=" not in word:
-            raise Wrong(f"{text!r}: {word!r} is no setting of the form key.sub=value")
+            hint = '; a value with spaces is put in quotes of its own: "key={a: 1, b: 2}"' if "{" in text else ""
+            raise Wrong(f"{text!r}: {word!r} is no setting of the form key.sub=value{hint}")
     return words
 
 

@@ -84,6 +84,7 @@ def test_a_wrong_budget_is_refused(toe: str, budget: str, said: str) -> None:
         (["{toe}"], [], Wrong, "nothing to compare with"),
         (["{toe}", "{toe}"], [], Wrong, "there twice"),
         (["{toe}", "{toe} nonsense"], [], Wrong, "no setting"),
+        (["{toe}", "{toe} net.encoder={{kind: mlp, depth: 1}}"], [], Wrong, "quotes of its own"),
         (["{toe}", "{toe} 'open"], [], Wrong, "cannot be read"),
         (["{toe}", "{toe} search.nonsense=1"], [], ConfigError, "unknown key"),
         (["{toe}", "nowhere.yaml"], [], ConfigError, "nowhere.yaml"),
