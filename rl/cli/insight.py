@@ -23,6 +23,10 @@ app = typer.Typer(help="Why an agent decides as it does: saliency, attention, pr
 Moves = Annotated[str, typer.Option(help="Moves from the initial position, such as 3,3,2. Board games.")]
 Out = Annotated[Path | None, typer.Option(metavar="PNG", help="Picture to write.")]
 Steps = Annotated[int, typer.Option(min=0, help="Steps into an episode. Gymnasium environments.")]
+Faithfulness = Annotated[
+    int,
+    typer.Option(min=0, metavar="N", help="Also hide what is ranked highest in N positions, against random ones."),
+]
 PICTURES = (".png", ".svg", ".pdf")
 BOARD_OPTIONS, EPISODE_OPTIONS = ("moves", "action"), ("steps", "seed")
 
@@ -60,10 +64,7 @@ def saliency(
     steps: Steps = 50,
     method: Annotated[MethodName, typer.Option(help="How shares are found.")] = MethodName.occlusion,
     target: Annotated[TargetName, typer.Option(help="Explain the chosen action, or the value.")] = TargetName.policy,
-    faithfulness: Annotated[
-        int,
-        typer.Option(min=0, metavar="N", help="Also hide what is ranked highest in N positions, against random ones."),
-    ] = 0,
+    faithfulness: Faithfulness = 0,
     seed: int = 0,
     out: Out = None,
     device: Device = "auto",
@@ -101,12 +102,9 @@ def _saliency_of_position(
     seed: int,
     out: Path | None,
 ) -> dict[str, Any]:
-    import numpy as np
-
     from rl.insight import drawing
     from rl.insight.attention import point_of
     from rl.insight.faithfulness import deletion
-    from rl.insight.positions import solved, visited
     from rl.insight.questions import of_positions
     from rl.insight.saliency import of_position
     from rl.insight.wording import explained
@@ -127,9 +125,7 @@ def _saliency_of_position(
         "shares": shares.tolist(),
     }
     if faithfulness:
-        found = solved(game, "test") or visited(agent, faithfulness, seed)
-        rows = np.random.default_rng(seed).permutation(len(found.states))[:faithfulness]
-        many = of_positions(agent, found.states[rows], target)
+        many = of_positions(agent, _many(agent, faithfulness, seed), target)
         result["faithfulness"] = deletion(many, method, seed=seed).summary()
     if out is not None:
         why = explained(result, f"move {game.action_names[action]}")
@@ -138,6 +134,16 @@ def _saliency_of_position(
         signed, faithful = method != "gradients", result.get("faithfulness")
         drawing.saliency_picture(out, game, state, shares, title, signed=signed, mark=mark, faithfulness=faithful)
     return result
+
+
+def _many(agent: Agent, count: int, seed: int) -> np.ndarray:
+    """Positions [N, S] in which an explanation is held against its claim: solved ones, or of the agent's own games."""
+    import numpy as np
+
+    from rl.insight.positions import solved, visited
+
+    found = solved(agent.game, "test") or visited(agent, count, seed)
+    return found.states[np.random.default_rng(seed).permutation(len(found.states))[:count]]
 
 
 def _saliency_of_moment(
@@ -201,6 +207,7 @@ def attention(
         typer.Option("--from", min=0, help="Point that looks, row-major from the top left; default: the move's."),
     ] = None,
     steps: Steps = 50,
+    faithfulness: Faithfulness = 0,
     seed: int = 0,
     out: Out = None,
     device: Device = "auto",
@@ -211,44 +218,50 @@ def attention(
     import numpy as np
 
     from rl.gym_agent import GymAgent
-    from rl.insight.wording import largest, point_name
+    from rl.insight.wording import faithfulness_lines, largest, point_name
 
     loaded = load_any(agent, device)
     if isinstance(loaded, GymAgent):
-        refuse(context, ("moves", "point"), f"is for board games and {agent!r} acts in {loaded.config.env}")
+        refuse(
+            context, ("moves", "point", "faithfulness"), f"is for board games and {agent!r} acts in {loaded.config.env}"
+        )
         result = running(lambda: _attention_of_moment(loaded, steps, seed, out))
         looked = largest(np.reshape(result["rollout"], result["grid"]))
     else:
-        refuse(context, EPISODE_OPTIONS, f"is for Gymnasium environments and {agent!r} plays {loaded.game.title}")
+        refuse(context, ("steps",), f"is for Gymnasium environments and {agent!r} plays {loaded.game.title}")
         state, _ = _position(loaded, moves, None)
         cells = loaded.game.board_shape[0] * loaded.game.board_shape[1]
         if point is not None and point >= cells:
             raise WrongInput(f"--from: point {point} is not on the board, whose points are 0 to {cells - 1}")
-        result = running(lambda: _attention_of_position(loaded, state, moves, point, out))
+        result = running(lambda: _attention_of_position(loaded, state, moves, point, faithfulness, seed, out))
         game = loaded.game
         looked = largest(np.array(result["rollout"]), lambda i: point_name(game, i))
     lines = [f"most comes from, through all layers (rollout, shares of 1): {looked}"]
-    tell(result, out, as_json, lines, ("weights", "rollout"))
+    if "faithfulness" in result:
+        lines += ["", *faithfulness_lines(result["faithfulness"])]
+    tell(result, out, as_json, lines, ("weights", "rollout", "faithfulness"))
 
 
 def _attention_of_position(
-    agent: Agent, state: np.ndarray, moves: str, point: int | None, out: Path | None
+    agent: Agent, state: np.ndarray, moves: str, point: int | None, faithfulness: int, seed: int, out: Path | None
 ) -> dict[str, Any]:
     from rl.insight import drawing
-    from rl.insight.attention import of_position, point_of
+    from rl.insight.attention import looked_at, of_positions, point_of
+    from rl.insight.faithfulness import deletion_by
+    from rl.insight.questions import of_positions as asked
 
     game = agent.game
-    maps = of_position(agent, state)
+    maps = of_positions(agent, state[None])
     action = agent.analyse_state(state, simulations=0).action
     if point is None:
         point = point_of(game, state, action)
     found, rollout = maps.weights[0], maps.rollout[0]
     looked = found.mean(2) if point is None else found[:, :, point]
     if out is not None:
-        who = "all points on average" if point is None else f"point {point}, marked"
+        who = "all points on average" if point is None else f"point {point} (marked)"
         title = f"{agent.name}: where {who} looks; it plays {game.action_names[action]}"
         drawing.attention_picture(out, game, state, maps, point, title)
-    return {
+    result = {
         "agent": agent.name,
         "env": game.env_id,
         "moves": moves,
@@ -260,6 +273,12 @@ def _attention_of_position(
         "weights": looked.tolist(),
         "rollout": (rollout.mean(0) if point is None else rollout[point]).tolist(),
     }
+    if faithfulness:
+        states = _many(agent, faithfulness, seed)
+        question = asked(agent, states, "policy")
+        ranking = looked_at(agent, states, question.extra[-1].numpy())
+        result["faithfulness"] = deletion_by(question, ranking, seed=seed).summary()
+    return result
 
 
 def _attention_of_moment(agent: GymAgent, steps: int, seed: int, out: Path | None) -> dict[str, Any]:

@@ -98,11 +98,11 @@ def insights() -> dict[str, Insight]:
         return of_position(agent, state, "occlusion", "policy", action)[0]
 
     def attention(agent: Agent, state: np.ndarray, action: int) -> np.ndarray:
-        from rl.insight.attention import of_position, point_of
+        import numpy as np
 
-        maps = of_position(agent, state)
-        rollout, point = maps.rollout[0], point_of(agent.game, state, action)
-        return (rollout.mean(0) if point is None else rollout[point]).reshape(maps.grid)
+        from rl.insight.attention import looked_at
+
+        return looked_at(agent, state[None], np.array([action]))[0].reshape(agent.game.board_shape)
 
     return {"saliency": saliency, "attention": attention}
 

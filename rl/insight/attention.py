@@ -66,9 +66,19 @@ def attention_maps(net: nn.Module, *inputs: object) -> AttentionMaps:
     return AttentionMaps(torch.stack(found, 1).float().cpu().numpy(), shapes[0])
 
 
-def of_position(agent: Agent, state: np.ndarray) -> AttentionMaps:
-    """The maps while the agent's network looks at the position ``state`` [S]."""
-    return attention_maps(agent.network(), torch.from_numpy(agent.game.encode(state[None])))
+def of_positions(agent: Agent, states: np.ndarray) -> AttentionMaps:
+    """The maps while the agent's network looks at positions [N, S]."""
+    return attention_maps(agent.network(), torch.from_numpy(agent.game.encode(states)))
+
+
+def looked_at(agent: Agent, states: np.ndarray, actions: np.ndarray) -> np.ndarray:
+    """[N, points] float64: what the point on which each of ``actions`` [N] plays looks at, through all layers.
+
+    Rows sum to 1. Of an action that plays on no point, or on several, the mean over all points.
+    """
+    rollout = of_positions(agent, states).rollout
+    points = [point_of(agent.game, state, int(action)) for state, action in zip(states, actions, strict=True)]
+    return np.stack([mine.mean(0) if point is None else mine[point] for mine, point in zip(rollout, points)])
 
 
 def point_of(game: Game, state: np.ndarray, action: int) -> int | None:

@@ -107,7 +107,9 @@ def perturb(
         seen = dict(observations)
         for part, values in zip(moved, given, strict=True):
             x = values * _safe(units[part.name])
-            seen[part.name] = x.clamp(part.low, part.high) if part.kind == "image" else x
+            if part.kind == "image":  # its gradient as if there were no bounds: beyond them it would be 0 for good
+                x = x + (x.clamp(part.low, part.high) - x).detach()
+            seen[part.name] = x
         return seen
 
     if attack.kind == "noise":

@@ -1,5 +1,7 @@
 """Attacks on observations stay within their budget, do what they are for, and training against them helps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -98,13 +100,31 @@ def test_gradients_find_worse_points_than_chance() -> None:
     assert clean < fgsm and noise < fgsm - 0.05 and fgsm <= pgd + 0.02
 
 
+def test_black_and_white_points_are_moved_as_well_as_grey_ones() -> None:
+    """A start beyond the range of a picture must not keep a point from coming back."""
+    part = Part("observation", "image", (10, 10), "uint8", low=0, high=255)
+    config = rollout_config("CartPole-v1", net={"encoder": {"kind": "mlp", "width": 8, "depth": 1}})
+    torch.manual_seed(0)
+    net = ActorCritic(config.net, replace(spec_of(config), observation=(part,))).eval()
+    torch.nn.init.normal_(net.policy.weight, std=0.5)
+    given = {"observation": 255 * torch.randint(0, 2, (1, 64, 10, 10), dtype=torch.uint8)}
+    units = units_of((part,), given)
+    actions = mode(net.spec, net(given, {}, first(64))[0])
+
+    def harm(kind: AttackKind) -> float:
+        shown = perturb(net, (part,), given, {}, first(64), Attack(kind, 0.05, 10), units)
+        return float((surprise(net.spec, net(shown, {}, first(64))[0], actions) - clean).mean().detach())
+
+    clean = surprise(net.spec, net(given, {}, first(64))[0], actions)
+    fgsm, pgd = harm("fgsm"), harm("pgd")
+    assert fgsm > 0 and pgd > 0.98 * fgsm
+
+
 def test_pictures_stay_pictures() -> None:
     part = Part("observation", "image", (4, 4, 3), "uint8", low=0, high=255, channels_last=True)
     flag = Part("flag", "bits", (2,), "uint8", sizes=(2,))
     assert attackable((part, flag)) == (part,)
     config = rollout_config("CartPole-v1", net={"encoder": {"kind": "mlp", "width": 8, "depth": 1}})
-    from dataclasses import replace
-
     spec = replace(spec_of(config), observation=(part, flag))
     torch.manual_seed(0)
     net = ActorCritic(config.net, spec).eval()

@@ -82,6 +82,8 @@ def test_attention_and_probes(looking: Path, tmp_path: Path) -> None:
     assert sum(answer["rollout"]) == pytest.approx(1) and answer["point"] is not None
     assert told("insight", "attention", looking, "--from", "41")["point"] == 41
     assert "(rollout, shares of 1): column " in read("insight", "attention", looking, "--from", "41")
+    assert told("insight", "attention", looking, "--faithfulness", "5")["faithfulness"]["positions"] == 5
+    assert "faithfulness: how far 5 decisions move" in read("insight", "attention", looking, "--faithfulness", "5")
     probed = told(
         "insight", "probe", looking, "--positions", "300", "--concepts", "own threat,must block", "--out", out
     )

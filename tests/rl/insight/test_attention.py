@@ -1,14 +1,19 @@
 """The maps are the weights that the network really mixes by."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 import envs
 from rl import nets
-from rl.insight.attention import AttentionMaps, attention_maps, point_of
+from rl.agent import Agent, load_player
+from rl.insight.attention import AttentionMaps, attention_maps, looked_at, of_positions, point_of
 from rl.insight.questions import InsightError
 from rl.nets.transformer import Attention
+from rl.records import Weights
+from rl.weights import save_agent
 from tests.rl.small import small_config
 
 TRANSFORMER = {"kind": "transformer", "width": 16, "depth": 2, "heads": 2}
@@ -49,6 +54,23 @@ def test_maps_hold_every_layer_and_head_and_leave_the_network_alone() -> None:
     np.testing.assert_allclose(maps.weights.sum(-1), 1, rtol=1e-5)
     assert np.abs(maps.weights[0, 0] - maps.weights[0, 1]).max() > 0.01
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in net.modules())
+
+
+def test_each_action_is_followed_from_the_point_that_it_plays_on(tmp_path: Path) -> None:
+    def new_agent(env: str) -> Agent:
+        tensors = {name: tensor.numpy() for name, tensor in network(env).state_dict().items()}
+        save_agent(tmp_path / "agent.safetensors", Weights(7, tensors), small_config(env, TRANSFORMER), {})
+        return load_player(str(tmp_path / "agent.safetensors"))
+
+    agent = new_agent("connect_four")
+    game = agent.game
+    states = np.stack([game.initial_state(), game.after(game.initial_state(), 3)])
+    found, rollout = looked_at(agent, states, np.array([0, 3])), of_positions(agent, states).rollout
+    np.testing.assert_array_equal(found, [rollout[0, 35], rollout[1, 31]])  # lowest row on the left; above the stone
+    agent = new_agent("go7")
+    start = agent.game.initial_state()[None]
+    whole = of_positions(agent, start).rollout[0].mean(0)
+    np.testing.assert_array_equal(looked_at(agent, start, np.array([49])), [whole])  # a pass plays nowhere
 
 
 def test_rollout_follows_information_through_the_layers() -> None:
