@@ -41,7 +41,7 @@ function lines(panel) {  // everything drawn in a panel: x, y, and how
         if (!metric) continue;
         const x = metric.rows.map((row) => run.clock[axis][row]);
         const alone = group.runs.length === 1;
-        if (metric.smooth || !alone) found.push({ x, y: metric.y, paint, dash, width: 1, share: alone ? 28 : 22 });
+        if (metric.smooth || !alone) found.push({ x, y: metric.y, paint, dash, width: 1, share: alone ? 28 : 22, points: x.length === 1 });
         if (!alone) continue;
         const low = run.metrics[curve.low], high = run.metrics[curve.high];
         const bounded = low && high && low.rows.length === x.length && high.rows.length === x.length;
@@ -52,7 +52,7 @@ function lines(panel) {  // everything drawn in a panel: x, y, and how
       const mean = group.means && group.means[axis][curve.metric];
       if (mean) {
         found.push({ x: mean.x, y: mean.high, paint, band: "high", seeds: true }, { x: mean.x, y: mean.low, paint, band: "low", seeds: true });
-        found.push({ x: mean.x, y: mean.mean, paint, dash, width: 2, share: 100, name });
+        found.push({ x: mean.x, y: mean.mean, paint, dash, width: 2, share: 100, name, points: mean.x.length === 1 });
       }
     });
   });
@@ -83,7 +83,7 @@ function drawChart(chart) {
     series.push({
       label: line.name || "", class: line.name ? "line" : "band", spanGaps: true, show: true, scale: "y",
       stroke: line.band ? "transparent" : faint(own, line.share), width: line.width || 0, dash: line.dash,
-      points: { show: Boolean(line.points), size: 6, fill: own, stroke: own }, value: (_, v) => show(v),
+      points: { show: Boolean(line.points), size: 6, fill: faint(own, line.share), stroke: faint(own, line.share) }, value: (_, v) => show(v),
     });
     if (line.band === "high") bands.push({ series: [i + 1, i + 2], fill: faint(own, 18) });
   });
