@@ -105,6 +105,7 @@ def _saliency_of_position(
     from rl.insight import drawing
     from rl.insight.attention import point_of
     from rl.insight.faithfulness import deletion
+    from rl.insight.positions import some
     from rl.insight.questions import of_positions
     from rl.insight.saliency import of_position
     from rl.insight.wording import explained
@@ -125,7 +126,7 @@ def _saliency_of_position(
         "shares": shares.tolist(),
     }
     if faithfulness:
-        many = of_positions(agent, _many(agent, faithfulness, seed), target)
+        many = of_positions(agent, some(agent, faithfulness, seed), target)
         result["faithfulness"] = deletion(many, method, seed=seed).summary()
     if out is not None:
         why = explained(result, f"move {game.action_names[action]}")
@@ -134,16 +135,6 @@ def _saliency_of_position(
         signed, faithful = method != "gradients", result.get("faithfulness")
         drawing.saliency_picture(out, game, state, shares, title, signed=signed, mark=mark, faithfulness=faithful)
     return result
-
-
-def _many(agent: Agent, count: int, seed: int) -> np.ndarray:
-    """Positions [N, S] in which an explanation is held against its claim: solved ones, or of the agent's own games."""
-    import numpy as np
-
-    from rl.insight.positions import solved, visited
-
-    found = solved(agent.game, "test") or visited(agent, count, seed)
-    return found.states[np.random.default_rng(seed).permutation(len(found.states))[:count]]
 
 
 def _saliency_of_moment(
@@ -248,6 +239,7 @@ def _attention_of_position(
     from rl.insight import drawing
     from rl.insight.attention import looked_at, of_positions, point_of
     from rl.insight.faithfulness import deletion_by
+    from rl.insight.positions import some
     from rl.insight.questions import of_positions as asked
 
     game = agent.game
@@ -274,7 +266,7 @@ def _attention_of_position(
         "rollout": (rollout.mean(0) if point is None else rollout[point]).tolist(),
     }
     if faithfulness:
-        states = _many(agent, faithfulness, seed)
+        states = some(agent, faithfulness, seed)
         question = asked(agent, states, "policy")
         ranking = looked_at(agent, states, question.extra[-1].numpy())
         result["faithfulness"] = deletion_by(question, ranking, seed=seed).summary()

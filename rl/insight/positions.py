@@ -98,3 +98,9 @@ def mirrored(game: Game, moves: tuple[int, ...], symmetry: int) -> tuple[int, ..
     assert game.action_symmetries is not None
     inverse = np.argsort(game.action_symmetries[symmetry])
     return tuple(int(inverse[move]) for move in moves)
+
+
+def some(agent: Agent, count: int, seed: int) -> np.ndarray:
+    """At most ``count`` states [N, S], drawn from the solved positions or, where there are none, the agent's games."""
+    found = solved(agent.game, "test") or visited(agent, count, seed)
+    return found.states[np.random.default_rng(seed).permutation(len(found.states))[:count]]

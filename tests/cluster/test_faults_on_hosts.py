@@ -121,11 +121,11 @@ class Run(Folder):
         words = ("configs/connect_four.yaml", *SHORT, *RUN, *where)
         self.job = self.cluster.fuseki("submit", *words, "--no-wait", *more).stdout.strip()
 
-    def goes_on(self) -> bool:
-        """Always; what has ended by itself is not waited for."""
+    def trains_on(self, hosts: list[Host]) -> bool:
+        """Whether actors play on all of them. A run that has failed is not waited for."""
         job = self.cluster.ask(f"/api/jobs/{self.job}") or {}
         assert job.get("status") != "FAILED", job["message"]
-        return True
+        return all(map(self.plays_on, hosts))
 
     def told(self, option: str) -> str:
         answer: str = self.cluster.fuseki("submit", option, self.job, "--address", self.cluster.address).stdout
@@ -185,7 +185,7 @@ def undisturbed(cluster: RayCluster, name: str, playing: list[Host], clock: Cloc
     """Throughput, again and again, of a run that nothing happens to, on these hosts, which are all that there are."""
     run = Run(cluster, name, clock)
     run.send()
-    wait_for(lambda: run.goes_on() and all(map(run.plays_on, playing)), 900, "training on all hosts")
+    wait_for(lambda: run.trains_on(playing), 900, "training on all hosts")
     found = run.rates(UNDISTURBED)
     run.told("--stop")
     return found
@@ -235,11 +235,7 @@ def test_faults(cluster: RayCluster) -> None:
     run = Run(cluster, "faults", clock)
     run.send()
     everywhere = [cluster.head, *cluster.workers]
-
-    def trains() -> bool:
-        return run.goes_on() and all(map(run.plays_on, everywhere))
-
-    wait_for(lambda: trains() and run.saved() > 100, 900, "training on all hosts")
+    wait_for(lambda: run.trains_on(everywhere) and run.saved() > 100, 900, "training on all hosts")
     faults = Faults(run)
 
     def returns(host: Host) -> None:
@@ -278,7 +274,7 @@ def test_faults(cluster: RayCluster) -> None:
         run.send("--resume")
 
     costs = faults.cost(resume_when_failed)
-    wait_for(trains, 600, "training on all hosts")
+    wait_for(lambda: run.trains_on(everywhere), 600, "training on all hosts")
     faults.note("the driver dies, and is resumed", 3, costs)
 
     # The head dies, with driver, learner and all that Ray knew; booted again, and the run resumed.
@@ -291,7 +287,7 @@ def test_faults(cluster: RayCluster) -> None:
         run.send("--resume")
 
     costs = faults.cost(boot_and_resume)
-    wait_for(trains, 600, "training on all hosts")
+    wait_for(lambda: run.trains_on(everywhere), 600, "training on all hosts")
     faults.note("the head dies, is booted, and the run resumed", 3, costs)
     run.told("--stop")
     counts = [row["learner_steps"] for row in run.rows()]
